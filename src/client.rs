@@ -1,0 +1,66 @@
+//! One call, done right.
+
+use std::{fmt::Debug, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{ChatId, ContactName, Error, InstanceId};
+
+/// An address book that a sync can write: Wawp's [`Client`], or another provider behind the same four verbs.
+///
+/// Every method makes **one attempt** and waits for its turn at the instance's pace. Whoever drives an address book owns the
+/// retrying, so that there is one layer of it.
+#[async_trait]
+pub trait AddressBook: Debug + Send + Sync + 'static {
+    /// The instance whose address book this is.
+    fn instance(&self) -> &InstanceId;
+
+    /// The longest time that an update, once begun, can still take effect.
+    fn deadline(&self) -> Duration;
+
+    /// The shortest time between two calls, zero for none; tells a plan how long it takes.
+    fn interval(&self) -> Duration;
+
+    /// Makes the address book show `name` for `chat`, adding the contact if it is new.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::class`] says what to do; [`Error::is_in_doubt`] whether the name may have been set all the same.
+    async fn update(&self, chat: &ChatId, name: &ContactName) -> Result<(), Error>;
+
+    /// Reads one contact; `None` if the address book does not know it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`update`](Self::update); a read is never in doubt.
+    async fn contact(&self, chat: &ChatId) -> Result<Option<Contact>, Error>;
+
+    /// Reads one page of the whole address book, ordered by id; a page of fewer than `limit` is the last.
+    ///
+    /// # Errors
+    ///
+    /// As for [`contact`](Self::contact).
+    async fn page(&self, offset: usize, limit: usize) -> Result<Page, Error>;
+}
+
+/// One page of an address book.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Page {
+    /// The persons on it; groups and other things that are no person are left out.
+    pub contacts: Vec<Contact>,
+    /// How many entries the server sent, persons or not.
+    pub entries: usize,
+}
+
+/// What an address book says of one person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Contact {
+    /// The person's chat.
+    pub chat: ChatId,
+    /// The saved name; `None` if the person is not saved. Never the pushname.
+    pub name: Option<String>,
+    /// The public name that the person chose.
+    pub pushname: Option<String>,
+}
