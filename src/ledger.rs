@@ -72,8 +72,37 @@ pub struct Wanted {
     pub tag: Option<Box<str>>,
     /// The version of the naming rules that made `name`.
     pub rules: u32,
+    /// Why the wish last changed.
+    pub cause: Cause,
     /// Other CRM rows that claim the same person, ordered; unless empty, the contact is refused until one claim is left.
     pub rivals: Box<[Box<str>]>,
+}
+
+/// Why a wish changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The CRM named the person for the first time.
+    New,
+    /// The CRM changed the name.
+    Name,
+    /// The person moved to another stage, so the tag changed.
+    Stage,
+    /// The naming rules changed: template, tags, placement or limit.
+    Rules,
+}
+
+impl Cause {
+    /// The word in reports and ledgers: `new`, `name`, `stage`, `rules`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Name => "name",
+            Self::Stage => "stage",
+            Self::Rules => "rules",
+        }
+    }
 }
 
 /// What is known of our own writes to the address book.
@@ -127,6 +156,12 @@ pub struct Seen {
     pub name: Option<Box<str>>,
     /// When it was read.
     pub at: Timestamp,
+}
+
+impl From<Candidate> for Row {
+    fn from(Candidate { chat, wanted }: Candidate) -> Self {
+        Self { chat, slot: 0, revision: 0, wanted, pushed: Pushed::default(), seen: None }
+    }
 }
 
 impl Row {
@@ -217,7 +252,7 @@ pub struct Candidate {
 /// What [`Ledger::sift`] found.
 #[derive(Debug, Default)]
 pub struct Sifted {
-    /// The slots of rows that hold exactly this wish and are settled; nothing is to be done for them.
+    /// The slots of rows that hold exactly this wish, unrivalled, and are settled; nothing is to be done for them.
     pub unchanged: Vec<u64>,
     /// The others in the order given, each with its row if there is one.
     pub rest: Vec<(Candidate, Option<Row>)>,
@@ -284,8 +319,8 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
 
     /// Parts wishes that change nothing from those that do, and loads the rows of the latter.
     ///
-    /// A candidate changes nothing if its row has the same CRM id, version, rules and fingerprint of the name, no rivals, and
-    /// nothing due. This is the path that a million unchanged contacts take: a ledger allocates nothing for them.
+    /// A candidate changes nothing if its row has the same CRM id, version, rules and fingerprint of the name, no rivals, and is
+    /// settled. This is the path that a million unchanged contacts take: a ledger allocates nothing for them.
     ///
     /// # Errors
     ///
