@@ -265,8 +265,10 @@ pub struct Counts {
     pub rows: u64,
     /// Rows whose contact is known to have a name in the address book: something was sent, or seen with a name.
     pub known: u64,
-    /// Rows to be called for, now or later.
+    /// Rows to be called for, now or later: those with a [`Row::due_at`].
     pub due: u64,
+    /// Rows that are neither settled nor due: parked, or refused for their rivals.
+    pub parked: u64,
     /// The largest slot given out so far.
     pub last_slot: u64,
 }
