@@ -6,6 +6,12 @@ use std::{fmt, str::FromStr};
 
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "phone")]
+mod region;
+
+#[cfg(feature = "phone")]
+pub use region::{ParseRegionError, Region};
+
 /// One WhatsApp account connected to Wawp, named by the id that Wawp gave it.
 ///
 /// 1 to 128 printable ASCII characters without spaces.
@@ -281,6 +287,15 @@ pub enum ParsePhoneError {
     /// More than 15 digits.
     #[error("too long for a phone number; give 7 to 15 digits, country code first")]
     TooLong,
+    /// Does not fit the numbering plan of the region, which is named.
+    #[error("not a phone number of {0}; check the digits, or write it with + and the country code")]
+    NotInRegion(&'static str),
+    /// The area code is missing for a number of the region, which is named.
+    #[error("the area code is missing for a phone number of {0}; write it with + and the country code")]
+    NoAreaCode(&'static str),
+    /// The digits may or may not begin with the country code of the region, which is named.
+    #[error("may be a number of {0} with or without its country code; write it with + and the country code")]
+    Ambiguous(&'static str),
 }
 
 /// Why a text is no person's chat id.
