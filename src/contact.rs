@@ -10,7 +10,11 @@ use std::{fmt, str::FromStr};
 mod chat;
 mod name;
 mod phone;
+#[cfg(feature = "phone")]
+mod region;
 
+#[cfg(feature = "phone")]
+pub use self::region::{ParseRegionError, Region};
 pub use self::{
     chat::{ChatId, ParseChatIdError},
     name::{ContactName, Fingerprint, NameError},

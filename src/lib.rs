@@ -8,4 +8,6 @@ pub mod ledger;
 
 pub use client::AddressBook;
 pub use contact::{ChatId, ContactName, InstanceId, Phone};
+#[cfg(feature = "phone")]
+pub use contact::{ParseRegionError, Region};
 pub use error::{Class, Error, ErrorKind};

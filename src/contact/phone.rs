@@ -103,6 +103,15 @@ pub enum ParsePhoneError {
     /// A number that a spreadsheet turned into a decimal, at times with digits lost.
     #[error("a spreadsheet turned this number into a decimal; export the column as text")]
     Spreadsheet,
+    /// Does not fit the numbering plan of the region, which is named.
+    #[error("not a phone number of {0}; check the digits, or write it with + and the country code")]
+    NotInRegion(&'static str),
+    /// The area code is missing for a number of the region, which is named.
+    #[error("the area code is missing for a phone number of {0}; write it with + and the country code")]
+    NoAreaCode(&'static str),
+    /// The digits may or may not begin with the country code of the region, which is named.
+    #[error("may be a number of {0} with or without its country code; write it with + and the country code")]
+    Ambiguous(&'static str),
 }
 
 /// The digits of a phone number on the stack, so that a chat id costs one allocation.
