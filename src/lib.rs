@@ -5,6 +5,8 @@ pub mod contact;
 pub mod crm;
 mod error;
 pub mod ledger;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use client::AddressBook;
 pub use contact::{ChatId, ContactName, InstanceId, Phone};

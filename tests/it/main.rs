@@ -1,1 +1,5 @@
 //! All integration tests, in one binary: one link, one helper, many rooms.
+
+#![cfg(test)]
+
+mod testkit;
