@@ -5,6 +5,7 @@ pub mod contact;
 pub mod crm;
 mod error;
 pub mod ledger;
+pub mod naming;
 
 pub use client::AddressBook;
 pub use contact::{ChatId, ContactName, InstanceId, Phone};
