@@ -7,6 +7,7 @@ mod error;
 pub mod ledger;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod naming;
 
 pub use client::AddressBook;
 pub use contact::{ChatId, ContactName, InstanceId, Phone};

@@ -15,7 +15,7 @@ impl ContactName {
     /// Takes a first name and a last name; either may be blank, but not both.
     ///
     /// Outer white space is dropped. With a blank first name the last name becomes the first. Nothing else is changed: to mend what
-    /// people typed, clean it first, or let a Naming render the name.
+    /// people typed, clean it first with `naming::clean`, or let a `Naming` render the name.
     ///
     /// ```
     /// use wawp_contacts::ContactName;
