@@ -82,3 +82,11 @@ pub struct Contact {
     /// The public name that the person chose.
     pub pushname: Option<String>,
 }
+
+impl Contact {
+    /// A person who is not saved and whose pushname is not known; for implementers of [`AddressBook`].
+    #[must_use]
+    pub fn new(chat: ChatId) -> Self {
+        Self { chat, name: None, pushname: None }
+    }
+}

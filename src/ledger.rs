@@ -190,12 +190,9 @@ impl Row {
             Some(trouble) => trouble.retry_at?,
             None => Timestamp::default(),
         };
-        // A repeat of the same name is harmless at any time; a newer one must not be overtaken by the older.
-        let overtaken = match &self.pushed.doubt {
-            Some(doubt) if doubt.name != self.wanted.name => doubt.until,
-            _ => Timestamp::default(),
-        };
-        Some(retry.max(overtaken))
+        // A request that may still take effect must not overtake a later one, not even by way of a repeat of itself.
+        let doubt = self.pushed.doubt.as_ref().map_or(Timestamp::default(), |doubt| doubt.until);
+        Some(retry.max(doubt))
     }
 
     /// Whether the address book shows the wanted name, as far as anyone can know.
@@ -223,6 +220,12 @@ impl Row {
             None if self.wanted.rivals.is_empty() && self.is_settled() => State::Settled,
             None => State::Parked,
         }
+    }
+
+    /// Whether only a person or a new wish helps: the API refused the contact for good, or several CRM rows claim it.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.state() == State::Parked
     }
 
     /// Whether the contact is known to have a name in the address book: something was sent, or seen with a name.

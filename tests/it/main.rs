@@ -3,3 +3,6 @@
 #![cfg(test)]
 
 mod testkit;
+
+mod book;
+mod promises;
