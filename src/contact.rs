@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 mod region;
 
 #[cfg(feature = "phone")]
+pub(crate) use region::is_international;
+#[cfg(feature = "phone")]
 pub use region::{ParseRegionError, Region};
 
 /// One WhatsApp account connected to Wawp, named by the id that Wawp gave it.
