@@ -2,7 +2,8 @@
 
 #![cfg(test)]
 
-mod testkit;
-
 mod book;
+mod crm;
+mod ledger;
 mod promises;
+mod testkit;
