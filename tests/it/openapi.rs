@@ -1,4 +1,4 @@
-//! The OpenAPI document holds for what the client sends, for what the stand-in server answers, and for its own examples.
+//! The document of the API holds for what the client sends, for what the stand-in answers, and for its own examples.
 
 mod document;
 

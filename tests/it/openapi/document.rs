@@ -1,4 +1,4 @@
-//! The OpenAPI document, as something to check requests and answers against.
+//! The document of the API, as something to check requests and answers against.
 
 use serde_json::{Map, Value, json};
 
