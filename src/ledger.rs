@@ -3,6 +3,10 @@
 //! A [`Row`] is one contact of one instance. Its three parts have one writer each: the CRM side writes [`Wanted`], the pusher
 //! writes [`Pushed`], observers write [`Seen`]. A ledger only loads and stores rows; what happens to them is decided elsewhere,
 //! by pure functions, so that every ledger behaves alike.
+//!
+//! [`MemoryLedger`] forgets everything when it is dropped: it is for tests and one-off jobs. `SqliteLedger` (feature `sqlite`)
+//! keeps everything in one file and survives a crash at any point. To store rows elsewhere, implement [`Ledger`] and hold it
+//! to the suite in `contract` (feature `testkit`).
 
 use std::{
     error::Error as StdError,
@@ -14,6 +18,17 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{ChatId, ContactName, ErrorKind, InstanceId, contact::Fingerprint};
+
+#[cfg(feature = "testkit")]
+pub mod contract;
+mod leases;
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use memory::MemoryLedger;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteLedger;
 
 /// A moment: milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -193,6 +208,29 @@ impl Row {
         }
     }
 
+    /// Whether the row holds exactly this wish and nothing is to be done for it: what [`Ledger::sift`] calls unchanged.
+    #[must_use]
+    pub fn is_unchanged_by(&self, wanted: &Wanted) -> bool {
+        let same_source = self.wanted.crm_id == wanted.crm_id && self.wanted.version == wanted.version;
+        let same_name = self.wanted.rules == wanted.rules && self.wanted.name == wanted.name;
+        same_source && same_name && self.wanted.rivals.is_empty() && self.is_settled()
+    }
+
+    /// Whether the row is settled, due or parked; a row with rivals counts as parked, whatever was sent.
+    pub(crate) fn state(&self) -> State {
+        match self.due_at() {
+            Some(_) => State::Due,
+            None if self.wanted.rivals.is_empty() && self.is_settled() => State::Settled,
+            None => State::Parked,
+        }
+    }
+
+    /// Whether the contact is known to have a name in the address book: something was sent, or seen with a name.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.pushed.sent.is_some() || self.seen.as_ref().is_some_and(|seen| seen.name.is_some())
+    }
+
     /// The trouble with the present wish, if there is any.
     #[must_use]
     pub fn trouble(&self) -> Option<&Trouble> {
@@ -209,6 +247,14 @@ impl Row {
             (None, None) => None,
         }
     }
+}
+
+/// What a row waits for, if anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Settled,
+    Due,
+    Parked,
 }
 
 /// A name that a push replaced, kept so that it can be restored.
@@ -321,8 +367,9 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
 
     /// Parts wishes that change nothing from those that do, and loads the rows of the latter.
     ///
-    /// A candidate changes nothing if its row has the same CRM id, version, rules and fingerprint of the name, no rivals, and is
-    /// settled. This is the path that a million unchanged contacts take: a ledger allocates nothing for them.
+    /// A candidate changes nothing if [`Row::is_unchanged_by`] says so: its row has the same CRM id, version, rules and name, no
+    /// rivals, and is settled. This is the path that a million unchanged contacts take: a ledger allocates nothing for them and
+    /// writes nothing.
     ///
     /// # Errors
     ///

@@ -10,4 +10,6 @@ pub mod testkit;
 
 pub use client::AddressBook;
 pub use contact::{ChatId, ContactName, InstanceId, Phone};
+#[cfg(feature = "phone")]
+pub use contact::{ParseRegionError, Region};
 pub use error::{Class, Error, ErrorKind};
