@@ -1,13 +1,17 @@
 //! The document of the API holds for what the client sends, for what the stand-in answers, and for its own examples.
 
 mod document;
+mod prism;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 use wawp_contacts::testkit::{Answer, Entry, WawpServer};
 
-use self::document::{Document, Sent};
+use self::{
+    document::{Document, Sent},
+    prism::Prism,
+};
 
 const BOB: &str = "15551234567@c.us";
 const LID: &str = "123456789012345@lid";
@@ -53,14 +57,19 @@ fn what_the_document_does_not_declare_is_noticed() {
 struct Driver<'a> {
     document: Document,
     server: &'a WawpServer,
+    url: String,
     seen: BTreeSet<String>,
 }
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
+    fn new(server: &'a WawpServer, url: String) -> Self {
+        Self { document: Document::load(), server, url, seen: BTreeSet::new() }
+    }
+
     /// Makes a request in the default style of its method and gives the status, once the answer kept to the document.
     async fn call(&mut self, method: &str, path: &str, body: Value) -> u16 {
         let credentials = json!({"instance_id": self.server.instance().as_str(), "access_token": self.server.token()});
-        let url = format!("{}{path}", self.server.url());
+        let url = format!("{}{path}", self.url);
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let request = match body {
             Value::Object(mut fields) => {
@@ -91,15 +100,19 @@ impl Driver<'_> {
     }
 }
 
-#[tokio::test]
-async fn every_answer_of_the_stand_in_keeps_to_the_document() {
-    let server = WawpServer::start().await;
-    let mut driver = Driver { document: Document::load(), server: &server, seen: BTreeSet::new() };
+/// Makes every call of the document once, well and badly.
+async fn drive_everything(server: &WawpServer, url: String) {
+    let mut driver = Driver::new(server, url);
     let (bob, lid) = (BOB.parse().unwrap(), LID.parse().unwrap());
     server.seed([Entry::unsaved(&lid).with_pushname("dan"), Entry::group("120363000000000000@g.us", "Team")]);
     server.map_lid(&lid, Some(&"15551234567".parse().unwrap()));
     server.register(&"15550000000".parse().unwrap(), None);
+    drive_well(&mut driver).await;
+    drive_badly(&mut driver).await;
+    server.assert_contact(&bob, "Bob");
+}
 
+async fn drive_well(driver: &mut Driver<'_>) {
     assert_eq!(driver.update(json!({"chatId": BOB, "firstName": "Bob", "lastName": "[Lead]"})).await, 200);
     assert_eq!(driver.call("PUT", "/v2/contacts/15551234567%40c.us", json!({"firstName": "Bob"})).await, 200);
     for path in [
@@ -121,30 +134,54 @@ async fn every_answer_of_the_stand_in_keeps_to_the_document() {
     assert_eq!(driver.call("POST", "/v2/session/info", json!({})).await, 200);
     let all: BTreeSet<_> = driver.document.operations().map(|operation| operation.id().to_owned()).collect();
     assert_eq!(driver.seen, all);
+}
 
-    assert_eq!(driver.update(json!({"firstName": "Bob"})).await, 400);
-    assert_eq!(driver.update(json!({"chatId": "1@g.us"})).await, 400);
-    assert_eq!(driver.update(json!({"chatId": BOB, "firstName": "Bob", "lastName": ""})).await, 500);
+async fn drive_badly(driver: &mut Driver<'_>) {
+    let (server, bob) = (driver.server, json!({"chatId": BOB, "firstName": "Bob"}));
     server.log_out();
-    assert_eq!(driver.update(json!({"chatId": BOB, "firstName": "Bob"})).await, 422);
+    assert_eq!(driver.update(bob.clone()).await, 422);
     assert_eq!(driver.read("/v2/contacts/all").await, 422);
     assert_eq!(driver.read("/v2/session/info").await, 200);
     server.log_in();
     server.revoke_token();
-    assert_eq!(driver.update(json!({"chatId": BOB, "firstName": "Bob"})).await, 401);
+    assert_eq!(driver.update(bob.clone()).await, 401);
     server.restore_token();
     server.unlink();
     assert_eq!(driver.read("/v2/lids").await, 404);
     server.link();
     server.rate_limit(0);
-    assert_eq!(driver.update(json!({"chatId": BOB, "firstName": "Bob"})).await, 429);
-    server.assert_contact(&bob, "Bob");
+    assert_eq!(driver.update(bob).await, 429);
+    server.rate_limit(u32::MAX);
+}
+
+#[tokio::test]
+async fn every_answer_of_the_stand_in_keeps_to_the_document() {
+    let server = WawpServer::start().await;
+    drive_everything(&server, server.url()).await;
+
+    let mut driver = Driver::new(&server, server.url());
+    assert_eq!(driver.update(json!({"firstName": "Bob"})).await, 400);
+    assert_eq!(driver.update(json!({"chatId": "1@g.us"})).await, 400);
+    assert_eq!(driver.update(json!({"chatId": BOB, "firstName": "Bob", "lastName": ""})).await, 500);
+}
+
+#[tokio::test]
+#[ignore = "needs Prism: run .ci/prism"]
+async fn prism_has_nothing_to_complain_of() {
+    let server = WawpServer::start().await;
+    let prism = Prism::in_front_of(&server.url()).await;
+    drive_everything(&server, prism.url.clone()).await;
+
+    // And it does complain when there is something to complain of.
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let response = http.get(format!("{}/v2/contacts/all?limit=0", prism.url)).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
 }
 
 #[tokio::test]
 async fn every_ready_answer_keeps_to_the_document() {
     let server = WawpServer::start().await;
-    let mut driver = Driver { document: Document::load(), server: &server, seen: BTreeSet::new() };
+    let mut driver = Driver::new(&server, server.url());
     for answer in [
         Answer::ok(),
         Answer::refused_with_200(),
