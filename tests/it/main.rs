@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 mod book;
-mod crm;
 mod ledger;
+mod openapi;
 mod promises;
 mod testkit;
