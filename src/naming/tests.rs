@@ -78,6 +78,14 @@ fn a_tag_of_two_words_is_recognised_across_the_fields() {
 }
 
 #[test]
+fn a_base_that_looks_like_the_template_is_no_tag() {
+    let naming = naming().template("<{tag}>{base}=".parse().unwrap()).unwrap();
+    let once = naming.render("=", "-", Some("Lead")).unwrap().name;
+    assert_eq!(fields(&once), ("<Lead>=", "-="));
+    assert_eq!(naming.render("<Lead>=", "-=", Some("Lead")).unwrap().name, once);
+}
+
+#[test]
 fn brackets_of_people_survive() {
     for (first, last) in [
         ("Bob", "[Uncle]"),
