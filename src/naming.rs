@@ -225,8 +225,8 @@ impl Naming {
     }
 
     fn alike(&self) -> Option<(&Affix, &Affix)> {
-        let pairs = self.affixes.iter().flat_map(|one| self.affixes.iter().map(move |other| (one, other)));
-        pairs.into_iter().find(|(one, other)| one.is_part_of(other))
+        let mut pairs = self.affixes.iter().flat_map(|one| self.affixes.iter().map(move |other| (one, other)));
+        pairs.find(|(one, other)| one.is_part_of(other))
     }
 
     /// Takes one tag off. What `render` made is a full name, so the fields come second: in `<Lead>= Smith=` of the template
