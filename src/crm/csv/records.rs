@@ -179,9 +179,10 @@ impl<R: Read> Records<R> {
 }
 
 impl<R> Records<R> {
-    /// All fields of the record just found, joined, if they are UTF-8.
+    /// All fields of the record just found, joined, if each is UTF-8.
     pub(super) fn text(&self) -> Option<&str> {
-        str::from_utf8(&self.fields[..self.written]).ok()
+        let text = str::from_utf8(&self.fields[..self.written]).ok()?;
+        self.ends[..self.count].iter().all(|end| text.is_char_boundary(*end)).then_some(text)
     }
 
     /// How many fields the record just found has.
