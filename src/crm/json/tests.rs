@@ -41,6 +41,15 @@ fn a_mapping_wins_over_recognition() {
 }
 
 #[test]
+fn the_better_name_wins_then_the_first() {
+    for keys in [r#""Lead Status":"Open","Lifecycle Stage":"Lead""#, r#""Lifecycle Stage":"Lead","Lead Status":"Open""#]
+    {
+        let contact = contact(&format!(r#"{{"id":1,"phone":"+447700900123",{keys},"Lifecycle Stage":"Other"}}"#));
+        assert_eq!(contact.stage.as_deref(), Some("Lead"), "{keys}");
+    }
+}
+
+#[test]
 fn one_key_can_be_mapped_twice() {
     let rows = JsonLines::with_mapping(
         &br#"{"phone":"447700900123","name":"Ada"}"#[..],
