@@ -5,9 +5,16 @@ pub mod contact;
 pub mod crm;
 mod error;
 pub mod ledger;
+pub mod naming;
+pub mod retry;
+pub mod sync;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use client::AddressBook;
 pub use contact::{ChatId, ContactName, InstanceId, Phone};
 #[cfg(feature = "phone")]
 pub use contact::{ParseRegionError, Region};
 pub use error::{Class, Error, ErrorKind};
+pub use retry::RetryPolicy;
+pub use sync::Sync;

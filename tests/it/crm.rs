@@ -48,6 +48,7 @@ fn the_example_has_each_mess_that_it_is_for() {
     assert_eq!(of("7175")[0].stage, None, "the lifecycle stage is blank, and the lead status is another funnel");
     assert_eq!(of("7019")[0].chat.as_str(), "442079460104@c.us", "the mobile is unusable, the phone is not");
     assert_eq!(of("7016")[0].chat.as_str(), "447700900103@c.us", "the mobile is preferred");
+    assert_eq!(of("7013")[0].chat.as_str(), "447700900102@c.us", "a trunk zero in brackets is not dialled from abroad");
     assert_eq!(of("7004")[0].chat, of("7163")[0].chat, "one person entered twice");
     let copies = of("7001");
     assert!(copies[0].version > copies[1].version, "the stale copy comes last");

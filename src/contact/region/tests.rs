@@ -174,8 +174,13 @@ fn a_number_that_cannot_be_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_number_is_refused() {
-    for text in ["", "n/a", "-", "call me", "(212) 555-0125 x12", "(212) 555-0125 ext. 3", "212-555-0125, 212-555-0126"]
+fn what_is_no_number_is_refused_for_what_it_is() {
+    assert_eq!(read("", "US"), Err(ParsePhoneError::Empty));
+    assert_eq!(read("n/a", "US"), Err(ParsePhoneError::NotAPhone));
+    assert_eq!(read("1.20255E+10", "US"), Err(ParsePhoneError::Spreadsheet));
+    assert_eq!(read("(212) 555-0125 x12", "US"), Err(ParsePhoneError::Extension));
+    for text in
+        ["-", "call me", "212-555-0125, 212-555-0126", "tel:212-555-0125;phone-context=+1", "212\n555-0125 home"]
     {
         assert!(read(text, "US").is_err(), "{text}");
     }
