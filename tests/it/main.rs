@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod book;
+mod crm;
 mod floors;
 mod ledger;
 mod openapi;
