@@ -183,6 +183,28 @@ async fn a_killed_process_frees_the_file_and_loses_nothing_saved() -> Outcome {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_crash_while_the_journal_is_copied_back_loses_nothing() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let [path, crashed] = ["contacts.ledger", "crashed.ledger"].map(|name| folder.path().join(name));
+    let journal_of = |path: &Path| path.with_extension("ledger-wal");
+    let ledger = SqliteLedger::open(&path).await?;
+    let lease = ledger.lease(&"one".parse()?, Timestamp(1)).await?;
+    ledger.save(&lease, (0..500).map(row).collect::<Outcome<_>>()?, vec![]).await?;
+    let rows = ledger.rows(&lease.instance, None, 9_999).await?;
+    let mut before = fs::read(&path)?;
+    fs::copy(journal_of(&path), journal_of(&crashed))?;
+    drop(ledger);
+
+    let after = fs::read(&path)?;
+    assert!(after.len() > before.len() && before.len() > 4096, "the rows were still in the journal");
+    before[..4096].copy_from_slice(&after[..4096]);
+    fs::write(&crashed, before)?;
+    let ledger = SqliteLedger::open(&crashed).await?;
+    assert_eq!(ledger.rows(&lease.instance, None, 9_999).await?, rows);
+    Ok(())
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_file_or_folder_without_permission_is_refused_and_left_alone() -> Outcome {
