@@ -383,7 +383,7 @@ pub async fn a_sift_parts_what_changes_nothing_from_the_rest(ledger: &dyn Ledger
         let fresh = rows.into_iter().filter(|row| known.iter().all(|known| known.chat != row.chat)).collect();
         ledger.save(&lease, fresh, vec![]).await?;
         let stored = everything(ledger, &lease.instance).await?;
-        let candidates = candidates(&mut dice, &stored)?;
+        let candidates = dice.candidates(&stored)?;
         assert_sift(ledger, &lease.instance, &stored, candidates, seed).await?;
     }
     Ok(())
@@ -429,7 +429,7 @@ pub async fn a_sift_writes_nothing(ledger: &dyn Ledger) -> Trial {
     let mut dice = Dice::new(12);
     ledger.save(&lease, dice.rows(50)?, vec![]).await?;
     let before = (everything(ledger, &lease.instance).await?, ledger.counts(&lease.instance).await?);
-    let candidates = candidates(&mut dice, &before.0)?;
+    let candidates = dice.candidates(&before.0)?;
     ledger.sift(&lease.instance, candidates).await?;
     assert_eq!((everything(ledger, &lease.instance).await?, ledger.counts(&lease.instance).await?), before);
     Ok(())
@@ -588,19 +588,6 @@ async fn assert_is_empty(ledger: &dyn Ledger, instance: &InstanceId, rows: &[Row
     assert_eq!(ledger.closed_until(instance).await?, Timestamp(0));
     assert_eq!(ledger.history(instance, named).await?, []);
     assert_sift(ledger, instance, &[], wishes, 0).await
-}
-
-/// Wishes for all rows and for some that are not there: some the same, some new, some twice.
-fn candidates(dice: &mut Dice, stored: &[Row]) -> Trial<Vec<Candidate>> {
-    let mut candidates = Vec::new();
-    for _ in 0..2 * stored.len() {
-        let row = &stored[dice.below(stored.len())];
-        let chat = if dice.one_in(4) { dice.chat()? } else { row.chat.clone() };
-        let mut wanted = if dice.one_in(3) { dice.wanted()? } else { row.wanted.clone() };
-        wanted.rivals = Box::default();
-        candidates.push(Candidate { chat, wanted });
-    }
-    Ok(candidates)
 }
 
 async fn assert_sift(

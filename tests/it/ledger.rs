@@ -9,8 +9,8 @@ use std::{
 use tempfile::TempDir;
 use wawp_contacts::{
     ledger::{
-        Candidate, Cause, Ledger, LedgerError, LedgerErrorKind, MemoryLedger, Overwritten, Row, Sent, SqliteLedger,
-        Timestamp, Wanted,
+        Candidate, Cause, Lease, Ledger, LedgerError, LedgerErrorKind, MemoryLedger, Overwritten, Row, Sent,
+        SqliteLedger, Timestamp, Wanted,
     },
     ledger_contract,
 };
@@ -70,6 +70,16 @@ async fn a_reopened_file_has_everything() -> Outcome {
     assert_eq!(ledger.history(&lease.instance, &entry.chat).await?, [entry]);
     assert_eq!(ledger.closed_until(&lease.instance).await?, Timestamp(9));
     assert_eq!(ledger.lease(&lease.instance, Timestamp(4)).await?.fence, lease.fence + 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_call_can_be_spawned() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let ledger = tokio::spawn(SqliteLedger::open(folder.path().join("contacts.ledger"))).await??;
+    let lease = tokio::spawn(async move { ledger.lease(&"one".parse()?, Timestamp(1)).await.map_err(Into::into) });
+    let lease: Outcome<Lease> = lease.await?;
+    assert_eq!(lease?.fence, 1);
     Ok(())
 }
 
