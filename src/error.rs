@@ -81,6 +81,27 @@ impl ErrorKind {
         }
     }
 
+    /// The word in reports: `rate_limited`.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Interrupted => "interrupted",
+            Self::Server => "server",
+            Self::Decode => "decode",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaReached => "quota_reached",
+            Self::SessionNotReady => "session_not_ready",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::UnknownInstance => "unknown_instance",
+            Self::Rejected => "rejected",
+            Self::Route => "route",
+            Self::Configuration => "configuration",
+        }
+    }
+
     fn phrase(self) -> &'static str {
         match self {
             Self::Connect => "no connection to the server",
