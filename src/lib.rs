@@ -6,15 +6,18 @@ pub mod crm;
 mod error;
 pub mod ledger;
 pub mod naming;
+pub mod pace;
 pub mod retry;
 pub mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod wire;
 
-pub use client::AddressBook;
+pub use client::{AddressBook, Client, ClientBuilder, Credentials, Route};
 pub use contact::{ChatId, ContactName, InstanceId, Phone};
 #[cfg(feature = "phone")]
 pub use contact::{ParseRegionError, Region};
 pub use error::{Class, Error, ErrorKind};
+pub use pace::Pace;
 pub use retry::RetryPolicy;
 pub use sync::Sync;

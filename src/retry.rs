@@ -131,9 +131,11 @@ impl Attempts<'_> {
         self.made += error.attempts().min(1);
         self.doubt |= error.is_in_doubt();
         let wait = self.policy.backoff(self.made, jitter).max(error.retry_after().unwrap_or_default());
+        let left = self.left(now);
         if is_worth_repeating(&error)
             && self.made < self.policy.max_attempts
-            && wait <= self.left(now)
+            && !left.is_zero()
+            && wait <= left
             && self.budget.withdraw()
         {
             Ok(wait)
@@ -172,7 +174,7 @@ impl Budget {
     pub fn deposit(&self) {
         // The common case, a full budget, stays a read: a write would make all workers share a cache line.
         if self.0.load(Relaxed) < Self::FULL {
-            drop(self.0.fetch_update(Relaxed, Relaxed, |left| (left < Self::FULL).then_some(left + 1)));
+            let _ = self.0.fetch_update(Relaxed, Relaxed, |left| (left < Self::FULL).then_some(left + 1));
         }
     }
 }

@@ -69,7 +69,8 @@ impl RowReader {
             match self.chat(text, filled(texts, Field::Country)) {
                 Ok(chat) => return Ok(chat),
                 Err(error) => {
-                    refusal = refusal.or(Some((RefusalReason::BadPhone, format!("the {what} cannot be used: {error}"))));
+                    refusal =
+                        refusal.or(Some((RefusalReason::BadPhone, format!("the {what} cannot be used: {error}"))));
                 }
             }
         }

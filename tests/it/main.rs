@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod book;
+mod client;
 mod ledger;
 mod openapi;
 mod promises;
