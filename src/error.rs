@@ -271,6 +271,12 @@ impl Error {
     }
 }
 
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.phrase())
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.kind.phrase())?;
@@ -351,11 +357,5 @@ mod tests {
         for kind in [Connect, RateLimited, SessionNotReady, Rejected] {
             assert!(!Error::new(kind).is_in_doubt(), "{kind:?}");
         }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.phrase())
     }
 }

@@ -123,7 +123,9 @@ mod tests {
         Json::parse(text.as_bytes()).unwrap()
     }
 
-    fn names(text: &str) -> Option<Vec<Option<(String, Option<String>)>>> {
+    type Named = (String, Option<String>);
+
+    fn names(text: &str) -> Option<Listed<Named>> {
         let items = contacts(&json(text)).ok()?;
         Some(items.into_iter().map(|item| item.map(|item| (item.chat.to_string(), item.name))).collect())
     }

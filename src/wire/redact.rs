@@ -170,11 +170,12 @@ mod tests {
 
     #[test]
     fn a_secret_goes_whatever_it_is_wrapped_in() {
-        let percent: String = TOKEN.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let lower: String = TOKEN.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let unicode: String = TOKEN.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
-        let entities: String = TOKEN.bytes().map(|byte| format!("&#{byte};")).collect();
-        let hex: String = TOKEN.bytes().map(|byte| format!("&#x{byte:x};")).collect();
+        let spell = |escape: fn(u8) -> String| TOKEN.bytes().map(escape).collect::<Vec<_>>().concat();
+        let percent = spell(|byte| format!("%{byte:02X}"));
+        let lower = spell(|byte| format!("%{byte:02x}"));
+        let unicode = spell(|byte| format!("\\u{byte:04x}"));
+        let entities = spell(|byte| format!("&#{byte};"));
+        let hex = spell(|byte| format!("&#x{byte:x};"));
         let form: String = url::form_urlencoded::byte_serialize(TOKEN.as_bytes()).collect();
         let twice = percent.replace('%', "%25");
         let json = serde_json::to_string(TOKEN).unwrap();

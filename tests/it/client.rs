@@ -1,8 +1,9 @@
 //! The client against servers that behave, misbehave and die.
 
 mod credentials;
-mod raw;
+pub(crate) mod raw;
 mod reads;
+mod stand_in;
 mod transport;
 
 use std::time::{Duration, Instant};

@@ -7,4 +7,5 @@ mod client;
 mod ledger;
 mod openapi;
 mod promises;
+mod secrets;
 mod testkit;

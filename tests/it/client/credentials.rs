@@ -4,8 +4,10 @@ use wiremock::{Request, ResponseTemplate};
 
 use super::{INSTANCE, TOKEN, answering, chat, client_at, name};
 
+type Carried<'r> = (Value, Vec<(String, String)>, [Option<&'r str>; 3]);
+
 /// What a request carries of instance and token: in its body, its query and its headers.
-fn carried(request: &Request) -> (Value, Vec<(String, String)>, [Option<&str>; 3]) {
+fn carried(request: &Request) -> Carried<'_> {
     let body: Value = request.body_json().unwrap_or_default();
     let kept = ["instance_id", "access_token"].iter().filter_map(|key| Some((*key, body.get(key)?.clone())));
     let query = request.url.query_pairs().filter(|(key, _)| key != "contactId");

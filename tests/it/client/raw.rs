@@ -75,6 +75,6 @@ async fn read_request(connection: &mut TcpStream) {
     let mut buffer = [0; 4096];
     let mut wait = Duration::from_secs(10);
     while let Ok(Ok(1..)) = tokio::time::timeout(wait, connection.read(&mut buffer)).await {
-        wait = Duration::from_millis(5);
+        wait = Duration::from_millis(1);
     }
 }
