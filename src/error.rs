@@ -101,6 +101,12 @@ impl ErrorKind {
     }
 }
 
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.phrase())
+    }
+}
+
 /// The longest message kept of a server, in bytes.
 const MAX_MESSAGE: usize = 256;
 
@@ -268,12 +274,6 @@ impl Error {
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.phrase())
     }
 }
 

@@ -1,4 +1,52 @@
 //! A stand-in Wawp server, to test an integration without an account, a phone or a network.
+//!
+//! A name in somebody's address book is a bad place to try things out, and a real account does not lose an answer, log out or
+//! run into its quota when a test wants it to. [`WawpServer`] does. It speaks the real API over real HTTP on a loopback port and
+//! keeps an address book in memory, so the code under test runs as it will run for real, retries and all.
+//!
+//! ```
+//! use wawp_contacts::{ChatId, ContactName, testkit::WawpServer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = WawpServer::start().await;
+//! let bob: ChatId = "15551234567@c.us".parse()?;
+//! server.on_update(&bob).drop_answer().once();
+//!
+//! server.client().update_contact(&bob, &ContactName::new("Bob", "[Lead]")?).await?;
+//!
+//! server.assert_contact(&bob, "Bob [Lead]");
+//! assert_eq!(server.calls().len(), 2, "a call whose answer was lost is made again");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it takes
+//!
+//! Both routes of an update, all four places of the credentials, and the reads that a sync needs. It is as strict as Wawp and the
+//! engines under it are known to be, and where they differ it takes the strict side: a missing chat is refused, so are groups, an
+//! unknown instance, another instance's token and a phone with symbols in it; an empty last name is a server error; a last name
+//! that is left out is erased. What it answers keeps to the API's document in `openapi/`; a test holds it
+//! to that.
+//!
+//! # How it fails
+//!
+//! - For **some updates**: [`on_update`](WawpServer::on_update) and [`on_any_update`](WawpServer::on_any_update) begin a sentence
+//!   that goes on with a verb of [`When`] (`status`, `answer`, `drop_answer`, `drop_request`, `delay`) and may end with a bound of
+//!   [`Rule`] (`times`, `once`, `every`). [`Answer`] has the shapes that Wawp is known to send.
+//! - For the **whole instance**: [`log_out`](WawpServer::log_out), [`revoke_token`](WawpServer::revoke_token),
+//!   [`unlink`](WawpServer::unlink), [`rate_limit`](WawpServer::rate_limit). They are checked before any rule and use none up.
+//!
+//! A rule bounded by `times` or `once` is also an expectation: if fewer updates come, dropping the server panics and shows what
+//! came. So does [`assert_contact`](WawpServer::assert_contact). These messages hold names and chats, never a token.
+//!
+//! # What it is not
+//!
+//! - A measure of speed. It answers about a thousand updates per second in a debug build and keeps a few KiB of each request
+//!   until it is dropped; 20,000 updates are fine, a million are not.
+//! - A phone. A privacy id and the number behind it are two entries, as they are for an engine that does not know the mapping.
+//! - All of Wawp. For another endpoint, or for an answer that is not in here, mount the [`matchers`] and [`Answer`]s on a plain
+//!   [`wiremock::MockServer`].
 
 mod account;
 mod answer;
@@ -8,7 +56,7 @@ pub mod matchers;
 mod request;
 mod rule;
 
-use std::{fmt, sync::Arc, thread};
+use std::{fmt, sync::Arc, thread, time::Duration};
 
 use secrecy::SecretString;
 use wiremock::MockServer;
@@ -20,7 +68,7 @@ pub use self::{
     book::Entry,
     rule::{Rule, When},
 };
-use crate::{ChatId, InstanceId, Phone, client::Contact};
+use crate::{ChatId, Client, InstanceId, Pace, Phone, RetryPolicy, client::Contact};
 
 /// A Wawp server in this process, with an address book in memory.
 ///
@@ -93,9 +141,24 @@ impl WawpServer {
         &self.token
     }
 
+    /// A client of the instance: without a pace, and with retries that follow within milliseconds.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the HTTP client cannot be set up, for instance for want of the platform's certificates.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        let retry = RetryPolicy::default().backing_off(Duration::from_millis(1), Duration::from_millis(5));
+        let builder = Client::builder(self.instance.clone(), SecretString::from(self.token.clone()));
+        let client = builder.base_url(self.url()).pace(Pace::unlimited()).retry(retry).build();
+        client.unwrap_or_else(|error| panic!("no client for the stand-in server: {error}"))
+    }
+
     /// Puts entries into the address book as if they had always been there.
     pub fn seed(&self, entries: impl IntoIterator<Item = Entry>) {
-        self.account(|account| entries.into_iter().for_each(|entry| account.book.put(entry)));
+        // Collected first: an iterator may ask this very server for something, which would wait for its own lock.
+        let entries: Vec<_> = entries.into_iter().collect();
+        self.account(|account| account.book.extend(entries));
     }
 
     /// Renames a contact as a person would on the phone: no call is logged.

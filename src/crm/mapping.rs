@@ -217,7 +217,13 @@ pub(super) fn folded(name: &str) -> String {
 /// Folds a name into a buffer that is used again and again.
 pub(super) fn fold_into(buffer: &mut String, name: &str) {
     buffer.clear();
-    buffer.extend(name.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase));
+    for char in name.chars().filter(|char| char.is_alphanumeric()) {
+        match char {
+            // JSON Lines fold each name of each line, and nearly all are ASCII.
+            '\0'..='\x7f' => buffer.push(char.to_ascii_lowercase()),
+            _ => buffer.extend(char.to_lowercase()),
+        }
+    }
     if buffer.is_empty() {
         buffer.push_str(name.trim());
     }

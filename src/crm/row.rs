@@ -104,10 +104,9 @@ pub(super) fn filled<'a>(texts: &Texts<'a>, field: Field) -> Option<&'a str> {
 /// First and last name; a row that has neither is called by its whole name, which is not taken apart.
 fn names<'a>(texts: &Texts<'a>) -> (&'a str, &'a str) {
     let text = |field: Field| texts[field as usize].unwrap_or_default();
-    if filled(texts, Field::First).is_none() && filled(texts, Field::Last).is_none() {
-        (text(Field::Full), "")
-    } else {
-        (text(Field::First), text(Field::Last))
+    match (filled(texts, Field::First), filled(texts, Field::Last), filled(texts, Field::Full)) {
+        (None, None, Some(full)) => (full, ""),
+        _ => (text(Field::First), text(Field::Last)),
     }
 }
 

@@ -5,21 +5,21 @@
 
 #![expect(clippy::missing_panics_doc, reason = "to panic is how a clause says that it does not hold")]
 
-use std::{collections::BTreeSet, error::Error as StdError, sync::Arc};
+use std::{collections::BTreeSet, error::Error as StdError, ops::Range, slice, sync::Arc};
 
 use self::dice::Dice;
 use super::{
-    Candidate, Counts, Held, Lease, Ledger, LedgerErrorKind, MemoryLedger, Overwritten, Row, RunRecord, State,
-    Timestamp,
+    Candidate, Cause, Counts, Held, Lease, Ledger, LedgerErrorKind, MemoryLedger, Overwritten, Pushed, Row, RunRecord,
+    Sent, State, Timestamp, Wanted,
 };
-use crate::{ChatId, InstanceId};
+use crate::{ChatId, ContactName, InstanceId};
 
 mod dice;
 
 /// What a clause gives back; an error, like a panic, means that it does not hold.
 pub type Trial<T = ()> = Result<T, Box<dyn StdError + Send + Sync>>;
 
-const SEEDS: std::ops::Range<u64> = 0..24;
+const SEEDS: Range<u64> = 0..24;
 
 /// Makes a module of tests that hold a ledger to the contract.
 ///
@@ -362,7 +362,9 @@ pub async fn the_first_due_row_says_when_to_look_again(ledger: &dyn Ledger) -> T
         assert_eq!(ledger.next_due(&lease.instance).await?, rows.iter().filter_map(Row::due_at).min());
     }
     let mut rows = everything(ledger, &lease.instance).await?;
-    rows.iter_mut().for_each(|row| row.wanted.rivals = ["another".into()].into());
+    for row in &mut rows {
+        row.wanted.rivals = ["another".into()].into();
+    }
     ledger.save(&lease, rows, vec![]).await?;
     assert_eq!(ledger.next_due(&lease.instance).await?, None);
     Ok(())
@@ -381,7 +383,7 @@ pub async fn a_sift_parts_what_changes_nothing_from_the_rest(ledger: &dyn Ledger
         let fresh = rows.into_iter().filter(|row| known.iter().all(|known| known.chat != row.chat)).collect();
         ledger.save(&lease, fresh, vec![]).await?;
         let stored = everything(ledger, &lease.instance).await?;
-        let candidates = candidates(&mut dice, &stored)?;
+        let candidates = dice.candidates(&stored)?;
         assert_sift(ledger, &lease.instance, &stored, candidates, seed).await?;
     }
     Ok(())
@@ -396,22 +398,19 @@ pub async fn a_sift_judges_every_difference_of_a_wish(ledger: &dyn Ledger) -> Tr
     let lease = lease(ledger, "one").await?;
     let mut row = Dice::new(11).row()?;
     row.wanted.rivals = Box::default();
-    row.pushed = super::Pushed {
-        sent: Some(super::Sent { name: row.wanted.name.clone(), at: Timestamp(1) }),
-        ..Default::default()
-    };
+    row.pushed = Pushed { sent: Some(Sent { name: row.wanted.name.clone(), at: Timestamp(1) }), ..Pushed::default() };
     ledger.save(&lease, vec![row.clone()], vec![]).await?;
     let stored = everything(ledger, &lease.instance).await?;
     let (same, name) = (row.wanted.clone(), &row.wanted.name);
-    let other = super::ContactName::new(name.first(), &format!("{}x", name.last().unwrap_or_default()))?;
+    let other = ContactName::new(name.first(), &format!("{}x", name.last().unwrap_or_default()))?;
     let wishes = [
         same.clone(),
-        super::Wanted { crm_id: format!("{}x", same.crm_id).into(), ..same.clone() },
-        super::Wanted { version: Some(same.version.map_or(0, |version| version ^ 1)), ..same.clone() },
-        super::Wanted { version: None, ..same.clone() },
-        super::Wanted { rules: same.rules ^ 1, ..same.clone() },
-        super::Wanted { name: other.clone(), ..same.clone() },
-        super::Wanted { base: other, tag: Some("x".into()), cause: super::Cause::Rules, ..same },
+        Wanted { crm_id: format!("{}x", same.crm_id).into(), ..same.clone() },
+        Wanted { version: Some(same.version.map_or(0, |version| version ^ 1)), ..same.clone() },
+        Wanted { version: None, ..same.clone() },
+        Wanted { rules: same.rules ^ 1, ..same.clone() },
+        Wanted { name: other.clone(), ..same.clone() },
+        Wanted { base: other, tag: Some("x".into()), cause: Cause::Rules, ..same },
     ];
     for wanted in wishes {
         let candidate = Candidate { chat: row.chat.clone(), wanted };
@@ -430,7 +429,7 @@ pub async fn a_sift_writes_nothing(ledger: &dyn Ledger) -> Trial {
     let mut dice = Dice::new(12);
     ledger.save(&lease, dice.rows(50)?, vec![]).await?;
     let before = (everything(ledger, &lease.instance).await?, ledger.counts(&lease.instance).await?);
-    let candidates = candidates(&mut dice, &before.0)?;
+    let candidates = dice.candidates(&before.0)?;
     ledger.sift(&lease.instance, candidates).await?;
     assert_eq!((everything(ledger, &lease.instance).await?, ledger.counts(&lease.instance).await?), before);
     Ok(())
@@ -570,7 +569,7 @@ fn forgotten(lease: Lease) -> Lease {
 }
 
 async fn load(ledger: &dyn Ledger, chat: &ChatId) -> Trial<Option<Row>> {
-    Ok(ledger.load(&"one".parse()?, std::slice::from_ref(chat)).await?.pop().flatten())
+    Ok(ledger.load(&"one".parse()?, slice::from_ref(chat)).await?.pop().flatten())
 }
 
 async fn everything(ledger: &dyn Ledger, instance: &InstanceId) -> Trial<Vec<Row>> {
@@ -589,19 +588,6 @@ async fn assert_is_empty(ledger: &dyn Ledger, instance: &InstanceId, rows: &[Row
     assert_eq!(ledger.closed_until(instance).await?, Timestamp(0));
     assert_eq!(ledger.history(instance, named).await?, []);
     assert_sift(ledger, instance, &[], wishes, 0).await
-}
-
-/// Wishes for all rows and for some that are not there: some the same, some new, some twice.
-fn candidates(dice: &mut Dice, stored: &[Row]) -> Trial<Vec<Candidate>> {
-    let mut candidates = Vec::new();
-    for _ in 0..2 * stored.len() {
-        let row = &stored[dice.below(stored.len())];
-        let chat = if dice.one_in(4) { dice.chat()? } else { row.chat.clone() };
-        let mut wanted = if dice.one_in(3) { dice.wanted()? } else { row.wanted.clone() };
-        wanted.rivals = Box::default();
-        candidates.push(Candidate { chat, wanted });
-    }
-    Ok(candidates)
 }
 
 async fn assert_sift(

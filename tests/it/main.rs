@@ -4,6 +4,8 @@
 
 mod book;
 mod client;
+mod crm;
+mod floors;
 mod ledger;
 mod openapi;
 mod promises;

@@ -1,12 +1,16 @@
 //! The document of the API holds for what the client sends, for what the stand-in answers, and for its own examples.
 
+mod client;
 mod document;
 mod prism;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
-use wawp_contacts::testkit::{Answer, Entry, WawpServer};
+use wawp_contacts::{
+    ErrorKind,
+    testkit::{Answer, Entry, WawpServer},
+};
 
 use self::{
     document::{Document, Sent},
@@ -15,6 +19,20 @@ use self::{
 
 const BOB: &str = "15551234567@c.us";
 const LID: &str = "123456789012345@lid";
+
+/// What an answer can mean; the other kinds are about there being none.
+const KINDS: [ErrorKind; 10] = [
+    ErrorKind::Rejected,
+    ErrorKind::Unauthorized,
+    ErrorKind::Forbidden,
+    ErrorKind::UnknownInstance,
+    ErrorKind::Route,
+    ErrorKind::SessionNotReady,
+    ErrorKind::RateLimited,
+    ErrorKind::QuotaReached,
+    ErrorKind::Server,
+    ErrorKind::Decode,
+];
 
 #[test]
 fn every_example_keeps_to_its_schema() {
@@ -29,6 +47,18 @@ fn every_example_keeps_to_its_schema() {
         }
     }
     assert!(examples > 200, "only {examples} examples were looked at");
+}
+
+#[test]
+fn the_examples_cover_every_error_that_an_answer_can_mean() {
+    let document = Document::load();
+    let updates = document.operations().filter(|operation| ["updateContact", "putContact"].contains(&operation.id()));
+    for update in updates {
+        let meant: BTreeSet<_> = update.examples().into_iter().map(|example| example.client).collect();
+        let mut kinds = BTreeSet::from(["Ok".to_owned()]);
+        kinds.extend(KINDS.map(|kind| format!("{kind:?}")));
+        assert_eq!(meant, kinds, "{}", update.id());
+    }
 }
 
 #[test]
@@ -171,6 +201,11 @@ async fn prism_has_nothing_to_complain_of() {
     let server = WawpServer::start().await;
     let prism = Prism::in_front_of(&server.url()).await;
     drive_everything(&server, prism.url.clone()).await;
+    for client in client::clients(&prism.url, server.token()) {
+        for operation in client::MADE {
+            client::make(&client, operation).await.unwrap();
+        }
+    }
 
     // And it does complain when there is something to complain of.
     let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -100,54 +100,56 @@ impl<R: Read> Records<R> {
 
     /// Passes over the record that ends `used` bytes on, unless it was held together by a wrong quote.
     fn found(&mut self, used: usize) -> Found {
-        let raw = &self.buffer[self.start..self.start + used];
-        let (origin, line) = (self.start, self.line);
-        let breaks = count_lines(raw);
-        let inner = breaks - u64::from(raw.ends_with(b"\n"));
-        if inner > 0 && !is_well_quoted(raw, self.delimiter) {
+        let record = without_end_of_line(&self.buffer[self.start..self.start + used]);
+        let (line, inner) = (self.line, count_breaks(record));
+        if inner > 0 && !is_well_quoted(record, self.delimiter) {
             self.retry_after_first_line();
             return Found::Broken { line, detail: "a quote in the row is not closed" };
         }
-        self.origin = (origin, line);
-        self.start += used;
-        self.line += breaks;
-        Found::Record { line, last_line: line + inner }
+        self.start += record.len();
+        self.line += inner;
+        Found::Record { line, last_line: self.line }
     }
 
-    /// Goes back to the second line of the record just found.
+    /// Goes back to the end of the first line of the record just found.
     pub(super) fn retry_after_first_line(&mut self) {
         let (origin, line) = self.origin;
-        let length = self.buffer[origin..self.end].iter().position(|byte| *byte == b'\n');
-        self.start = length.map_or(self.end, |length| origin + length + 1);
-        self.line = line + 1;
+        let length = self.buffer[origin..self.end].iter().position(|byte| is_break(*byte));
+        self.start = length.map_or(self.end, |length| origin + length);
+        self.line = line;
         self.parser.reset();
     }
 
     /// Passes over the first line of a record that is too long to keep.
     fn give_up(&mut self, detail: &'static str) -> io::Result<Found> {
-        let line = self.line;
-        while !self.unread().contains(&b'\n') {
+        while !self.unread().iter().any(|byte| is_break(*byte)) {
             self.start = self.end;
             if !self.fill()? {
                 break;
             }
-            self.origin.0 = self.start;
         }
         self.origin.0 = self.start;
         self.retry_after_first_line();
-        Ok(Found::Broken { line, detail })
+        Ok(Found::Broken { line: self.line, detail })
     }
 
+    /// Stops at the first byte of a record; what ends the line before is passed over, and counted, here.
     fn skip_blank_lines(&mut self) -> io::Result<()> {
-        while !self.unread().is_empty() || self.fill()? {
-            match self.buffer[self.start] {
-                b'\n' => self.line += 1,
-                b'\r' => {}
-                _ => break,
-            }
+        while let Some(byte) = self.peek()?.filter(|byte| is_break(*byte)) {
             self.start += 1;
+            // A \r\n is counted by its \n.
+            if byte == b'\n' || self.peek()? != Some(b'\n') {
+                self.line += 1;
+            }
         }
         Ok(())
+    }
+
+    fn peek(&mut self) -> io::Result<Option<u8>> {
+        if self.unread().is_empty() {
+            self.fill()?;
+        }
+        Ok(self.unread().first().copied())
     }
 
     fn unread(&self) -> &[u8] {
@@ -179,9 +181,10 @@ impl<R: Read> Records<R> {
 }
 
 impl<R> Records<R> {
-    /// All fields of the record just found, joined, if they are UTF-8.
+    /// All fields of the record just found, joined, if each is UTF-8.
     pub(super) fn text(&self) -> Option<&str> {
-        str::from_utf8(&self.fields[..self.written]).ok()
+        let text = str::from_utf8(&self.fields[..self.written]).ok()?;
+        self.ends[..self.count].iter().all(|end| text.is_char_boundary(*end)).then_some(text)
     }
 
     /// How many fields the record just found has.
@@ -206,8 +209,19 @@ impl<R> std::fmt::Debug for Records<R> {
     }
 }
 
-fn count_lines(bytes: &[u8]) -> u64 {
-    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
+/// Line ends are `\n`, `\r\n`, or `\r` alone.
+fn is_break(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+fn without_end_of_line(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+fn count_breaks(bytes: &[u8]) -> u64 {
+    let next = bytes.iter().skip(1).chain(&[0]);
+    bytes.iter().zip(next).map(|(byte, next)| u64::from(*byte == b'\n' || (*byte == b'\r' && *next != b'\n'))).sum()
 }
 
 /// The bytes outside quotes.
@@ -220,13 +234,13 @@ fn unquoted(bytes: &[u8]) -> impl Iterator<Item = u8> {
 }
 
 fn has_whole_line(bytes: &[u8]) -> bool {
-    unquoted(bytes).any(|byte| byte == b'\n')
+    unquoted(bytes).any(is_break)
 }
 
 /// The separator that the first line has most of; a comma if it has none.
 fn delimiter(bytes: &[u8]) -> u8 {
     let mut counts = [(b'\t', 0), (b';', 0), (b',', 0)];
-    for byte in unquoted(bytes).skip_while(|byte| matches!(byte, b'\r' | b'\n')).take_while(|byte| *byte != b'\n') {
+    for byte in unquoted(bytes).skip_while(|byte| is_break(*byte)).take_while(|byte| !is_break(*byte)) {
         counts.iter_mut().filter(|(delimiter, _)| *delimiter == byte).for_each(|(_, count)| *count += 1);
     }
     counts.into_iter().max_by_key(|(_, count)| *count).map_or(b',', |(delimiter, _)| delimiter)

@@ -71,6 +71,17 @@ impl Dice {
         Ok(())
     }
 
+    /// Wishes for stored rows and for people who are not there: some the same, some new, some twice.
+    pub(super) fn candidates(&mut self, stored: &[Row]) -> Trial<Vec<Candidate>> {
+        let candidate = |_| {
+            let row = &stored[self.below(stored.len())];
+            let chat = if self.one_in(4) { self.chat()? } else { row.chat.clone() };
+            let wanted = if self.one_in(3) { self.wanted()? } else { row.wanted.clone() };
+            Ok(Candidate { chat, wanted: Wanted { rivals: Box::default(), ..wanted } })
+        };
+        (0..2 * stored.len()).map(candidate).collect()
+    }
+
     pub(super) fn overwritten(&mut self) -> Trial<Overwritten> {
         Ok(Overwritten { chat: self.chat()?, text: self.text(), by: self.name()?, at: self.time() })
     }

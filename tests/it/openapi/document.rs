@@ -112,7 +112,8 @@ impl<'a> Operation<'a> {
             match find(place, name) {
                 None => wrong.push(format!("{name} is not declared in the {place}")),
                 Some(parameter) => {
-                    wrong.extend(self.document.violations(&parameter["schema"], &typed(self, parameter, text)))
+                    let value = typed(self, parameter, text);
+                    wrong.extend(self.document.violations(&parameter["schema"], &value));
                 }
             }
         }
