@@ -76,10 +76,9 @@ pub mod retry;
 pub mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
-
 mod wire;
 
-pub use client::{AddressBook, Client};
+pub use client::{AddressBook, Client, ClientBuilder, Credentials, Route};
 pub use contact::{ChatId, ContactName, InstanceId, Phone};
 #[cfg(feature = "phone")]
 pub use contact::{ParseRegionError, Region};

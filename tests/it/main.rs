@@ -3,9 +3,11 @@
 #![cfg(test)]
 
 mod book;
+mod client;
 mod crm;
 mod floors;
 mod ledger;
 mod openapi;
 mod promises;
+mod secrets;
 mod testkit;
