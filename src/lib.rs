@@ -5,6 +5,10 @@ pub mod contact;
 pub mod crm;
 mod error;
 pub mod ledger;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 
 pub use client::AddressBook;
 pub use contact::{ChatId, ContactName, InstanceId, Phone};

@@ -1,0 +1,4 @@
+//! What the tests of an integration need.
+
+#[cfg(feature = "webhooks")]
+pub mod signing;
