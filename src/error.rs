@@ -10,10 +10,11 @@ struct Inner {
     kind: ErrorKind,
     status: Option<u16>,
     attempts: u32,
+    doubt: bool,
     retry_after: Option<Duration>,
     code: Option<Box<str>>,
     message: Option<Box<str>>,
-    hint: Option<Box<str>>,
+    hint: Option<&'static str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -100,14 +101,20 @@ impl ErrorKind {
     }
 }
 
+/// The longest message kept of a server, in bytes.
+pub(crate) const MAX_MESSAGE: usize = 256;
+
 impl Error {
     /// Makes an error of a kind, for implementations of [`AddressBook`](crate::AddressBook).
+    ///
+    /// Transient kinds other than [`ErrorKind::Connect`] are [in doubt](Self::is_in_doubt).
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
         Self(Box::new(Inner {
             kind,
             status: None,
             attempts: 1,
+            doubt: kind.class() == Class::Transient && kind != ErrorKind::Connect,
             retry_after: None,
             code: None,
             message: None,
@@ -123,6 +130,57 @@ impl Error {
         self
     }
 
+    /// Adds what the server said: control characters are dropped and it is cut to 256 bytes.
+    ///
+    /// Secrets have to be taken out before.
+    #[must_use]
+    pub fn with_message(mut self, message: &str) -> Self {
+        let mut kept: String = message.chars().filter(|char| !char.is_control()).take(MAX_MESSAGE).collect();
+        kept.truncate(kept.floor_char_boundary(MAX_MESSAGE));
+        let kept = kept.trim();
+        self.0.message = (!kept.is_empty()).then(|| kept.into());
+        self
+    }
+
+    /// Says that nothing can have been changed: the call was a read, or it never left.
+    #[must_use]
+    pub fn without_doubt(mut self) -> Self {
+        self.0.doubt = false;
+        self
+    }
+
+    /// Says that this or an earlier attempt may have been carried out.
+    pub(crate) fn with_doubt(mut self, doubt: bool) -> Self {
+        self.0.doubt |= doubt;
+        self
+    }
+
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.0.status = Some(status);
+        self
+    }
+
+    pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
+        self.0.code = code.map(Into::into);
+        self
+    }
+
+    /// Adds what to try, in one clause that follows a semicolon.
+    pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
+        self.0.hint = Some(hint);
+        self
+    }
+
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn after(mut self, attempts: u32) -> Self {
+        self.0.attempts = attempts;
+        self
+    }
+
     /// What happened.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -130,30 +188,56 @@ impl Error {
     }
 
     /// What to do about it.
+    ///
+    /// # Troubleshooting
+    ///
+    /// - [`Class::Contact`]: look at [`code`](Self::code) and [`message`](Self::message), then at the chat id and the name. The
+    ///   same call will fail again.
+    /// - [`Class::Instance`]: no call of this instance will work. Log in again, renew the token or the plan.
+    /// - [`Class::Wait`]: leave the instance alone for [`retry_after`](Self::retry_after), or with backoff if that is `None`.
+    /// - [`Class::Transient`]: make the same call again with backoff; setting a name twice is harmless.
+    /// - [`Class::Configuration`]: the text of the error says what to change in the client's builder.
     #[must_use]
     pub fn class(&self) -> Class {
         self.0.kind.class()
     }
 
     /// Whether the same call may work if it is made again with backoff.
+    ///
+    /// # Troubleshooting
+    ///
+    /// From a [`Client`](crate::Client) method that retries, it means that the [`RetryPolicy`](crate::RetryPolicy) gave up:
+    /// [`attempts`](Self::attempts) says after how many requests. Should that happen often, look at the
+    /// [`source`](std::error::Error::source) chain for the network's reason, and whether the timeout is longer than the 15 s
+    /// for which the server waits for a sleeping session.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.class() == Class::Transient
     }
 
     /// Whether the request may have been carried out although no proof came back.
+    ///
+    /// # Troubleshooting
+    ///
+    /// Neither believe nor disbelieve that the name was set: set the newest name again. With retries it tells of all attempts
+    /// together: a refused connection that follows a timeout is still in doubt.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
-        self.is_transient() && self.0.kind != ErrorKind::Connect
+        self.0.doubt
     }
 
     /// How long the server asked to wait before the next call.
+    ///
+    /// # Troubleshooting
+    ///
+    /// The client itself waits if that fits into its retry deadline. A longer wait comes back at once with this value, and until
+    /// it has passed, every call through a clone of that client fails without being sent ([`attempts`](Self::attempts) is 0).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// How many requests were made, at least one unless nothing could be sent.
+    /// How many requests were made; 0 if nothing could be sent.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
@@ -172,6 +256,10 @@ impl Error {
     }
 
     /// What the server said, at most 256 bytes, with everything that looks like a secret taken out.
+    ///
+    /// # Troubleshooting
+    ///
+    /// It may repeat a name or a number, so it is in neither `Display` nor `Debug`: log it only where those may be logged.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
@@ -187,7 +275,7 @@ impl fmt::Display for Error {
         if self.0.attempts > 1 {
             write!(f, " after {} attempts", self.0.attempts)?;
         }
-        if let Some(hint) = &self.0.hint {
+        if let Some(hint) = self.0.hint {
             write!(f, "; {hint}")?;
         }
         Ok(())
@@ -200,16 +288,69 @@ impl fmt::Debug for Error {
             .field("kind", &self.0.kind)
             .field("status", &self.0.status)
             .field("attempts", &self.0.attempts)
+            .field("doubt", &self.0.doubt)
             .field("retry_after", &self.0.retry_after)
             .field("code", &self.0.code)
-            .field("message", &self.0.message)
             .field("source", &self.0.source)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|error| error as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_word_wide() {
+        assert_eq!(size_of::<Result<(), Error>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn display_says_what_happened_and_what_to_try_but_not_the_cause_or_the_message() {
+        let error = Error::new(ErrorKind::Route)
+            .with_status(405)
+            .with_message("Cannot POST")
+            .with_hint("try another route")
+            .because("the cause")
+            .after(2);
+        assert_eq!(
+            error.to_string(),
+            "the server does not know the route (HTTP 405) after 2 attempts; try another route"
+        );
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("the cause"));
+        assert!(!format!("{error:?}").contains("Cannot"));
+    }
+
+    #[test]
+    fn a_message_is_one_line_of_at_most_256_bytes_and_whole_characters() {
+        let error = Error::new(ErrorKind::Server).with_message(&format!("a\r\nb{}", "é".repeat(300)));
+        let message = error.message().unwrap();
+        assert!(message.starts_with("abé"));
+        assert_eq!(message.len(), 256);
+        assert_eq!(Error::new(ErrorKind::Server).with_message("\0 \n").message(), None);
+    }
+
+    #[test]
+    fn only_transient_kinds_that_were_sent_are_in_doubt() {
+        use ErrorKind::{Connect, Decode, Interrupted, RateLimited, Rejected, Server, SessionNotReady, Timeout};
+        for kind in [Timeout, Interrupted, Server, Decode] {
+            assert!(Error::new(kind).is_in_doubt(), "{kind:?}");
+            assert!(!Error::new(kind).without_doubt().is_in_doubt(), "{kind:?}");
+        }
+        for kind in [Connect, RateLimited, SessionNotReady, Rejected] {
+            assert!(!Error::new(kind).is_in_doubt(), "{kind:?}");
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.phrase())
     }
 }

@@ -3,6 +3,10 @@
 //! A [`Row`] is one contact of one instance. Its three parts have one writer each: the CRM side writes [`Wanted`], the pusher
 //! writes [`Pushed`], observers write [`Seen`]. A ledger only loads and stores rows; what happens to them is decided elsewhere,
 //! by pure functions, so that every ledger behaves alike.
+//!
+//! [`MemoryLedger`] forgets everything when it is dropped: it is for tests and one-off jobs. `SqliteLedger` (feature `sqlite`)
+//! keeps everything in one file and survives a crash at any point. To store rows elsewhere, implement [`Ledger`] and hold it
+//! to the suite in `contract` (feature `testkit`).
 
 use std::{
     error::Error as StdError,
@@ -14,6 +18,17 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{ChatId, ContactName, ErrorKind, InstanceId, contact::Fingerprint};
+
+#[cfg(feature = "testkit")]
+pub mod contract;
+mod leases;
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use memory::MemoryLedger;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteLedger;
 
 /// A moment: milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -72,8 +87,37 @@ pub struct Wanted {
     pub tag: Option<Box<str>>,
     /// The version of the naming rules that made `name`.
     pub rules: u32,
+    /// Why the wish last changed.
+    pub cause: Cause,
     /// Other CRM rows that claim the same person, ordered; unless empty, the contact is refused until one claim is left.
     pub rivals: Box<[Box<str>]>,
+}
+
+/// Why a wish changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The CRM named the person for the first time.
+    New,
+    /// The CRM changed the name.
+    Name,
+    /// The person moved to another stage, so the tag changed.
+    Stage,
+    /// The naming rules changed: template, tags, placement or limit.
+    Rules,
+}
+
+impl Cause {
+    /// The word in reports and ledgers: `new`, `name`, `stage`, `rules`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Name => "name",
+            Self::Stage => "stage",
+            Self::Rules => "rules",
+        }
+    }
 }
 
 /// What is known of our own writes to the address book.
@@ -129,6 +173,12 @@ pub struct Seen {
     pub at: Timestamp,
 }
 
+impl From<Candidate> for Row {
+    fn from(Candidate { chat, wanted }: Candidate) -> Self {
+        Self { chat, slot: 0, revision: 0, wanted, pushed: Pushed::default(), seen: None }
+    }
+}
+
 impl Row {
     /// From when on the contact wants a call; `None` if it is settled, parked or refused.
     #[must_use]
@@ -140,12 +190,9 @@ impl Row {
             Some(trouble) => trouble.retry_at?,
             None => Timestamp::default(),
         };
-        // A repeat of the same name is harmless at any time; a newer one must not be overtaken by the older.
-        let overtaken = match &self.pushed.doubt {
-            Some(doubt) if doubt.name != self.wanted.name => doubt.until,
-            _ => Timestamp::default(),
-        };
-        Some(retry.max(overtaken))
+        // A request that may still take effect must not overtake a later one, not even by way of a repeat of itself.
+        let doubt = self.pushed.doubt.as_ref().map_or(Timestamp::default(), |doubt| doubt.until);
+        Some(retry.max(doubt))
     }
 
     /// Whether the address book shows the wanted name, as far as anyone can know.
@@ -156,6 +203,35 @@ impl Row {
             (None, Some(sent)) => sent.name == self.wanted.name,
             (None, None) => self.shown().is_some_and(|shown| shown == self.wanted.name.full()),
         }
+    }
+
+    /// Whether the row holds exactly this wish and nothing is to be done for it: what [`Ledger::sift`] calls unchanged.
+    #[must_use]
+    pub fn is_unchanged_by(&self, wanted: &Wanted) -> bool {
+        let same_source = self.wanted.crm_id == wanted.crm_id && self.wanted.version == wanted.version;
+        let same_name = self.wanted.rules == wanted.rules && self.wanted.name == wanted.name;
+        same_source && same_name && self.wanted.rivals.is_empty() && self.is_settled()
+    }
+
+    /// Whether the row is settled, due or parked; a row with rivals counts as parked, whatever was sent.
+    pub(crate) fn state(&self) -> State {
+        match self.due_at() {
+            Some(_) => State::Due,
+            None if self.wanted.rivals.is_empty() && self.is_settled() => State::Settled,
+            None => State::Parked,
+        }
+    }
+
+    /// Whether only a person or a new wish helps: the API refused the contact for good, or several CRM rows claim it.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.state() == State::Parked
+    }
+
+    /// Whether the contact is known to have a name in the address book: something was sent, or seen with a name.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.pushed.sent.is_some() || self.seen.as_ref().is_some_and(|seen| seen.name.is_some())
     }
 
     /// The trouble with the present wish, if there is any.
@@ -174,6 +250,14 @@ impl Row {
             (None, None) => None,
         }
     }
+}
+
+/// What a row waits for, if anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Settled,
+    Due,
+    Parked,
 }
 
 /// A name that a push replaced, kept so that it can be restored.
@@ -217,7 +301,7 @@ pub struct Candidate {
 /// What [`Ledger::sift`] found.
 #[derive(Debug, Default)]
 pub struct Sifted {
-    /// The slots of rows that hold exactly this wish and are settled; nothing is to be done for them.
+    /// The slots of rows that hold exactly this wish, unrivalled, and are settled; nothing is to be done for them.
     pub unchanged: Vec<u64>,
     /// The others in the order given, each with its row if there is one.
     pub rest: Vec<(Candidate, Option<Row>)>,
@@ -230,8 +314,10 @@ pub struct Counts {
     pub rows: u64,
     /// Rows whose contact is known to have a name in the address book: something was sent, or seen with a name.
     pub known: u64,
-    /// Rows to be called for, now or later.
+    /// Rows to be called for, now or later: those with a [`Row::due_at`].
     pub due: u64,
+    /// Rows that are neither settled nor due: parked, or refused for their rivals.
+    pub parked: u64,
     /// The largest slot given out so far.
     pub last_slot: u64,
 }
@@ -284,8 +370,9 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
 
     /// Parts wishes that change nothing from those that do, and loads the rows of the latter.
     ///
-    /// A candidate changes nothing if its row has the same CRM id, version, rules and fingerprint of the name, no rivals, and
-    /// nothing due. This is the path that a million unchanged contacts take: a ledger allocates nothing for them.
+    /// A candidate changes nothing if [`Row::is_unchanged_by`] says so: its row has the same CRM id, version, rules and name, no
+    /// rivals, and is settled. This is the path that a million unchanged contacts take: a ledger allocates nothing for them and
+    /// writes nothing.
     ///
     /// # Errors
     ///

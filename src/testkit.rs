@@ -1,4 +1,261 @@
-//! What the tests of an integration need.
+//! A stand-in Wawp server, to test an integration without an account, a phone or a network.
 
+mod account;
+mod answer;
+mod book;
+mod desk;
+pub mod matchers;
+mod request;
+mod rule;
 #[cfg(feature = "webhooks")]
 pub mod signing;
+
+use std::{fmt, sync::Arc, thread};
+
+use secrecy::SecretString;
+use wiremock::MockServer;
+
+use self::{account::Account, desk::Desk};
+pub use self::{
+    account::Call,
+    answer::Answer,
+    book::Entry,
+    rule::{Rule, When},
+};
+use crate::{ChatId, InstanceId, Phone, client::Contact};
+
+/// A Wawp server in this process, with an address book in memory.
+///
+/// It listens on a free port of the loopback address until it is dropped. Each value is one **instance** of it;
+/// [`another_instance`](Self::another_instance) adds one behind the same address.
+pub struct WawpServer {
+    http: Arc<MockServer>,
+    desk: Arc<Desk>,
+    instance: InstanceId,
+    token: Box<str>,
+}
+
+impl WawpServer {
+    /// Starts a server with one instance, `stand-in`, that is linked and working, and has an empty address book.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no port of the loopback address can be had.
+    pub async fn start() -> Self {
+        match "stand-in".parse() {
+            Ok(instance) => Self::start_as(instance).await,
+            Err(error) => unreachable!("{error}"),
+        }
+    }
+
+    /// Starts a server whose instance has this id.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no port of the loopback address can be had.
+    pub async fn start_as(instance: InstanceId) -> Self {
+        let http = MockServer::builder().disable_request_recording().start().await;
+        let desk = Desk::new();
+        desk.open(&http).await;
+        Self::join(Arc::new(http), desk, instance)
+    }
+
+    /// Adds an instance to the same server, with its own token, address book, rules and log.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server has an instance of this id already.
+    #[must_use = "the instance's address book and log are reached through the value"]
+    pub fn another_instance(&self, instance: InstanceId) -> Self {
+        assert!(self.desk.account(&instance, |_| ()).is_none(), "the server has an instance {instance} already");
+        Self::join(Arc::clone(&self.http), Arc::clone(&self.desk), instance)
+    }
+
+    fn join(http: Arc<MockServer>, desk: Arc<Desk>, instance: InstanceId) -> Self {
+        let token: Box<str> = format!("token-of-{instance}").into();
+        desk.add(&instance, SecretString::from(token.clone()));
+        Self { http, desk, instance, token }
+    }
+
+    /// The base URL to point a client at, such as `http://127.0.0.1:49152`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.http.uri()
+    }
+
+    /// The instance.
+    #[must_use]
+    pub fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
+
+    /// The access token that the instance takes; it opens nothing but this server.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Puts entries into the address book as if they had always been there.
+    pub fn seed(&self, entries: impl IntoIterator<Item = Entry>) {
+        self.account(|account| entries.into_iter().for_each(|entry| account.book.put(entry)));
+    }
+
+    /// Renames a contact as a person would on the phone: no call is logged.
+    pub fn rename_on_phone(&self, chat: &ChatId, name: impl fmt::Display) {
+        let name = name.to_string();
+        self.account(|account| account.book.rename(chat, Some(name)));
+    }
+
+    /// Deletes a contact as a person would on the phone.
+    pub fn delete_on_phone(&self, chat: &ChatId) {
+        self.account(|account| account.book.remove(chat));
+    }
+
+    /// Tells the server which phone is behind a privacy id, or that it does not know.
+    pub fn map_lid(&self, lid: &ChatId, phone: Option<&Phone>) {
+        self.account(|account| account.book.map_lid(lid, phone));
+    }
+
+    /// Tells the server which chat a number leads to, or that it leads to none; unless told, it leads to its own digits.
+    pub fn register(&self, phone: &Phone, chat: Option<&ChatId>) {
+        self.account(|account| account.book.register(phone, chat));
+    }
+
+    /// What the address book says of a contact now.
+    #[must_use]
+    pub fn contact(&self, chat: &ChatId) -> Option<Contact> {
+        self.account(|account| account.book.contact(chat))
+    }
+
+    /// The updates that arrived, in order of arrival, whatever was answered.
+    ///
+    /// The log is not bounded; [`forget_calls`](Self::forget_calls) empties it.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.account(|account| account.calls.clone())
+    }
+
+    /// The updates of one chat that arrived, in order of arrival.
+    #[must_use]
+    pub fn calls_for(&self, chat: &ChatId) -> Vec<Call> {
+        self.account(|account| account.calls.iter().filter(|call| call.chat == chat.as_str()).cloned().collect())
+    }
+
+    /// How many reads arrived, whatever was answered.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.account(|account| account.reads)
+    }
+
+    /// Forgets the updates and reads that arrived so far, so that a test can look at what comes next.
+    pub fn forget_calls(&self) {
+        self.account(|account| {
+            account.calls.clear();
+            account.reads = 0;
+        });
+    }
+
+    /// Says what to do with updates of one chat.
+    pub fn on_update(&self, chat: &ChatId) -> When<'_> {
+        When::new(self, Some(chat.clone()))
+    }
+
+    /// Says what to do with updates of any chat.
+    pub fn on_any_update(&self) -> When<'_> {
+        When::new(self, None)
+    }
+
+    /// Lets through at most this many updates within any second, and answers the others 429 with `Retry-After: 1`.
+    pub fn rate_limit(&self, per_second: u32) {
+        self.account(|account| account.limit = Some(per_second));
+    }
+
+    /// Logs the account out: the session waits for a QR scan, updates and reads of the book are answered 422.
+    pub fn log_out(&self) {
+        self.set_session("SCAN_QR_CODE");
+    }
+
+    /// Logs the account in again: the session works.
+    pub fn log_in(&self) {
+        self.set_session("WORKING");
+    }
+
+    /// Puts the session into any state, such as `STARTING`; with all but `WORKING` the book is out of reach.
+    pub fn set_session(&self, status: &str) {
+        self.account(|account| status.clone_into(&mut account.status));
+    }
+
+    /// Refuses the token from now on: 401.
+    pub fn revoke_token(&self) {
+        self.desk.revoke(&self.instance, true);
+    }
+
+    /// Takes the token again.
+    pub fn restore_token(&self) {
+        self.desk.revoke(&self.instance, false);
+    }
+
+    /// Unlinks the instance: everything is answered 404 `invalid_session`.
+    pub fn unlink(&self) {
+        self.account(|account| account.linked = false);
+    }
+
+    /// Links the instance again, with its address book as it was.
+    pub fn link(&self) {
+        self.account(|account| account.linked = true);
+    }
+
+    /// Checks what the address book shows for a contact, by its full name.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it shows something else, and says what, and which updates of the contact arrived.
+    #[track_caller]
+    pub fn assert_contact(&self, chat: &ChatId, name: &str) {
+        let contact = self.contact(chat);
+        let shown = contact.as_ref().and_then(|contact| contact.name.as_deref());
+        assert!(
+            shown == Some(name),
+            "the address book shows another name for {chat}\n  expected: {name:?}\n  shown:    {shown:?}\n{}",
+            arrived(&self.calls_for(chat)),
+        );
+    }
+
+    fn account<T>(&self, work: impl FnOnce(&mut Account) -> T) -> T {
+        match self.desk.account(&self.instance, work) {
+            Some(result) => result,
+            None => unreachable!("an instance is added when its value is made, and never taken away"),
+        }
+    }
+}
+
+impl fmt::Debug for WawpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WawpServer").field("url", &self.url()).field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+impl Drop for WawpServer {
+    fn drop(&mut self) {
+        let unmet = self.account(|account| account.rules.unmet());
+        assert!(
+            unmet.is_empty() || thread::panicking(),
+            "instance {} did not get the updates that it was told to expect:\n{}\n{}",
+            self.instance,
+            unmet.join("\n"),
+            arrived(&self.calls()),
+        );
+    }
+}
+
+/// The last updates, one line each.
+fn arrived(calls: &[Call]) -> String {
+    const LAST: usize = 10;
+    let skipped = calls.len().saturating_sub(LAST);
+    let numbered = calls.iter().enumerate().skip(skipped);
+    let lines: Vec<_> = numbered.map(|(at, call)| format!("  {}. {call}", at + 1)).collect();
+    match calls.len() {
+        0 => "no updates arrived".to_owned(),
+        all => format!("updates that arrived, the last {} of {all}:\n{}", lines.len(), lines.join("\n")),
+    }
+}

@@ -1,0 +1,195 @@
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// The name that an address book shows for a contact: a first name and perhaps a last name.
+///
+/// Neither is ever blank: a contact without a last name has `None`, because the API refuses an empty one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContactName {
+    first: Box<str>,
+    last: Option<Box<str>>,
+}
+
+impl ContactName {
+    /// Takes a first name and a last name; either may be blank, but not both.
+    ///
+    /// Outer white space is dropped. With a blank first name the last name becomes the first. Nothing else is changed: to mend what
+    /// people typed, clean it first with `naming::clean`, or let a `Naming` render the name.
+    ///
+    /// ```
+    /// use wawp_contacts::ContactName;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let name = ContactName::new(" Ada ", "Lovelace")?;
+    /// assert_eq!((name.first(), name.last()), ("Ada", Some("Lovelace")));
+    /// assert_eq!(name.full(), "Ada Lovelace");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NameError::Blank`] if both are blank, [`NameError::Control`] if one holds a control character (a line break, a tab).
+    pub fn new(first: &str, last: &str) -> Result<Self, NameError> {
+        let (first, last) = (first.trim(), last.trim());
+        if first.chars().chain(last.chars()).any(char::is_control) {
+            return Err(NameError::Control);
+        }
+        Self::from_clean(first, last)
+    }
+
+    /// Takes names that are known to be trimmed and without control characters.
+    pub(crate) fn from_clean(first: impl Into<Box<str>>, last: impl Into<Box<str>>) -> Result<Self, NameError> {
+        let (first, last) = (first.into(), last.into());
+        match (first.is_empty(), last.is_empty()) {
+            (true, true) => Err(NameError::Blank),
+            (true, false) => Ok(Self { first: last, last: None }),
+            (false, true) => Ok(Self { first, last: None }),
+            (false, false) => Ok(Self { first, last: Some(last) }),
+        }
+    }
+
+    /// The first name; never blank.
+    #[must_use]
+    pub fn first(&self) -> &str {
+        &self.first
+    }
+
+    /// The last name, if there is one; never blank.
+    #[must_use]
+    pub fn last(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+
+    /// The full name: both joined by one space.
+    #[must_use]
+    pub fn full(&self) -> String {
+        match self.last() {
+            Some(last) => [self.first(), " ", last].concat(),
+            None => self.first().to_owned(),
+        }
+    }
+
+    /// A stable mark of this name, to compare by.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Sha256::new();
+        hash.update([Fingerprint::VERSION]);
+        hash.update(self.first.as_bytes());
+        if let Some(last) = &self.last {
+            hash.update([0]);
+            hash.update(last.as_bytes());
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        bytes[0] = Fingerprint::VERSION;
+        Fingerprint(bytes)
+    }
+}
+
+impl fmt::Display for ContactName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.first)?;
+        self.last.as_deref().map_or(Ok(()), |last| write!(f, " {last}"))
+    }
+}
+
+/// Why a text cannot be a contact's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// Nothing is left once white space is dropped.
+    #[error("the name is empty; give a first or a last name")]
+    Blank,
+    /// A control character, such as a line break.
+    #[error("the name holds a control character; clean it first")]
+    Control,
+}
+
+/// A stable mark of a rendered name: 16 bytes, of which the first is the version of the encoding.
+///
+/// The rest is the start of a SHA-256 over the version, the first name, and, if there is a last name, a zero byte and the
+/// last name. A ledger outlives the process and the compiler, so this may only change together with the version.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    const VERSION: u8 = 1;
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Takes stored bytes back.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Computed apart from this crate, from the description of [`Fingerprint`].
+    const GOLDEN: [(&str, &str, &str); 5] = [
+        ("Ada", "", "0169e3eb80e363fa92654bc266a3b56a"),
+        ("Ada", "Lovelace", "0169974c4b6a22b421977a7c7fc05f04"),
+        ("Bob", "[Lead]", "01959381a1a96436df8d41d3124a1f8c"),
+        ("יהודית", "מלכה", "01c094d425d0f36379899bd705b2568f"),
+        ("\u{1F469}\u{200D}\u{1F469}\u{200D}\u{1F467}", "", "01f0b6cd5df2644409bcfb34387546ce"),
+    ];
+
+    #[test]
+    fn a_blank_name_is_refused_and_a_blank_first_name_filled() {
+        assert_eq!(ContactName::new(" ", "\u{A0}"), Err(NameError::Blank));
+        let name = ContactName::new(" ", " Bob ").unwrap();
+        assert_eq!((name.first(), name.last()), ("Bob", None));
+    }
+
+    #[test]
+    fn a_control_character_is_refused() {
+        for (first, last) in [("B\nob", ""), ("Bob", "S\tmith"), ("", "\u{85}B\u{7F}ob"), ("B\0ob", "")] {
+            assert_eq!(ContactName::new(first, last), Err(NameError::Control), "{first:?} {last:?}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_stays_the_same_across_releases() {
+        for (first, last, golden) in GOLDEN {
+            let mark = ContactName::new(first, last).unwrap().fingerprint();
+            assert_eq!(format!("{mark:?}"), format!("Fingerprint({golden})"), "{first} {last}");
+            assert_eq!(Fingerprint::from_bytes(*mark.as_bytes()), mark);
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_first_from_last_name() {
+        let mark = |first, last| ContactName::new(first, last).unwrap().fingerprint();
+        assert_ne!(mark("Ada", "Lovelace"), mark("Ada Lovelace", ""));
+        assert_ne!(mark("Ada", "Lovelace"), mark("Lovelace", "Ada"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_never_blank_and_displays_as_its_full_name(first in any::<String>(), last in any::<String>()) {
+            if let Ok(name) = ContactName::new(&first, &last) {
+                prop_assert!(!name.first().trim().is_empty());
+                prop_assert!(name.last().is_none_or(|last| !last.trim().is_empty()));
+                prop_assert_eq!(name.full(), name.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The sync: makes the address book follow the CRM.
+
+mod brakes;
+pub mod decide;
+mod gate;
+mod intake;
+mod overlay;
+mod push;
+mod report;
+mod run;
+
+use std::{error::Error as StdError, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+
+use futures_core::Stream;
+use tokio::sync::watch;
+
+pub use self::{
+    brakes::{Brake, Brakes},
+    report::{Change, Observer, Outcome, Plan, Progress, Report, Summary, Verb},
+};
+use self::{overlay::Overlay, push::Pusher, report::Recorder, run::Run};
+use crate::{
+    client::AddressBook,
+    crm::{CrmContact, RowError},
+    ledger::{Ledger, LedgerError},
+    naming::Naming,
+    retry::RetryPolicy,
+};
+
+/// Makes one instance's address book follow the CRM, remembering in a ledger what it did.
+pub struct Sync {
+    book: Arc<dyn AddressBook>,
+    ledger: Arc<dyn Ledger>,
+    naming: Naming,
+    in_flight: usize,
+    patience: Duration,
+    grace: Duration,
+    backoff: RetryPolicy,
+    brakes: Brakes,
+    observer: Option<Observer>,
+}
+
+impl Sync {
+    /// Joins an address book, a ledger and naming rules; everything else has a default.
+    #[must_use]
+    pub fn new(book: Arc<dyn AddressBook>, ledger: Arc<dyn Ledger>, naming: Naming) -> Self {
+        Self {
+            book,
+            ledger,
+            naming,
+            in_flight: 1,
+            patience: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+            backoff: RetryPolicy::default()
+                .max_attempts(6)
+                .backing_off(Duration::from_secs(1), Duration::from_secs(300)),
+            brakes: Brakes::default(),
+            observer: None,
+        }
+    }
+
+    /// Sets how many calls may be in flight at a time; 1 by default, because the engine behind Wawp wants the writes of one
+    /// instance one after the other.
+    #[must_use]
+    pub fn in_flight(mut self, calls: usize) -> Self {
+        self.in_flight = calls.max(1);
+        self
+    }
+
+    /// Sets how long a run waits for an instance that may not be called, or for a contact that failed, before it ends and leaves
+    /// the rest due; 60 s by default.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Sets how long a run that was told to stop waits for the calls in flight; 10 s by default. What has not answered by then
+    /// stays in doubt and is repeated by the next run.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Sets how long a contact that failed is left alone, and after how many attempts in a row it is left for a later run; by
+    /// default 1 s doubling up to 5 minutes, and 6 attempts. The policy's deadline does not count: see
+    /// [`patience`](Self::patience).
+    #[must_use]
+    pub fn backoff(mut self, backoff: RetryPolicy) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Sets what stops a run before its first call.
+    #[must_use]
+    pub fn brakes(mut self, brakes: Brakes) -> Self {
+        self.brakes = brakes;
+        self
+    }
+
+    /// Sets who is told of what happens while it happens.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(&Progress<'_>) + Send + std::marker::Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Says what a run would do. Writes nothing, neither to the address book nor to the ledger.
+    ///
+    /// Takes the very path of a run up to its first call. It reads the address book if anything is due, as a run does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the ledger or the source of the rows does. That a run would be stopped by a brake is no error: see
+    /// [`Plan::brake`].
+    pub async fn plan<S>(&self, rows: S) -> Result<Plan, SyncError>
+    where
+        S: Stream<Item = Result<CrmContact, RowError>> + Send,
+    {
+        let overlay = Arc::new(Overlay::new(Arc::clone(&self.ledger)));
+        let (_tell, told) = watch::channel(false);
+        let mut run = Run::begin(self, overlay, told, Recorder::of_plan()).await?;
+        let mut load = run.prepare(pin!(rows)).await?;
+        let summary = run.weigh(&mut load).await?;
+        run.each_due(|recorder, row| recorder.changes.push(Change::of(&row, Outcome::Planned))).await?;
+        let Recorder { changes, refusals, .. } = run.recorder;
+        Ok(Plan { summary, changes, refusals, brake: self.brakes.weigh(&load) })
+    }
+
+    /// Makes the address book follow these rows.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the ledger or the source of the rows does, or if a brake stops it before its first call. An instance that may not
+    /// be called is no error: the report says so, and its contacts stay due.
+    pub async fn run<S>(&self, rows: S) -> Result<Report, SyncError>
+    where
+        S: Stream<Item = Result<CrmContact, RowError>> + Send,
+    {
+        self.run_until(rows, std::future::pending()).await
+    }
+
+    /// Makes the address book follow these rows until it is told to stop, or all is done.
+    ///
+    /// When `stop` completes:
+    ///
+    /// - no new call is made;
+    /// - calls in flight may answer within the [grace](Self::grace), and their answers are written down;
+    /// - calls that did not are in doubt in the ledger, and the next run repeats them with the newest wish;
+    /// - the report comes as usual.
+    ///
+    /// Dropping the future instead is safe too: every call in flight is in doubt in the ledger.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub async fn run_until<S>(&self, rows: S, stop: impl Future<Output = ()> + Send) -> Result<Report, SyncError>
+    where
+        S: Stream<Item = Result<CrmContact, RowError>> + Send,
+    {
+        let (tell, told) = watch::channel(false);
+        let mut work = pin!(self.work(rows, told));
+        tokio::select! {
+            report = &mut work => return report,
+            () = stop => tell.send_replace(true),
+        };
+        work.await
+    }
+
+    async fn work<S>(&self, rows: S, told: watch::Receiver<bool>) -> Result<Report, SyncError>
+    where
+        S: Stream<Item = Result<CrmContact, RowError>> + Send,
+    {
+        let began = tokio::time::Instant::now();
+        let recorder = Recorder::of_run(self.observer.clone());
+        let mut run = Run::begin(self, Arc::clone(&self.ledger), told, recorder).await?;
+        let mut load = run.prepare(pin!(rows)).await?;
+        run.weigh(&mut load).await?;
+        if let Some(brake) = self.brakes.weigh(&load) {
+            return Err(SyncError::Braked(brake));
+        }
+        Pusher::new(&mut run).push().await?;
+        run.end(began.elapsed()).await
+    }
+
+    /// How many contacts may be between their mark and the save of their answer.
+    ///
+    /// With a pace, marking ahead would only make contacts wait in doubt for their turn.
+    fn window(&self) -> usize {
+        if self.book.interval().is_zero() { 2 * self.in_flight } else { self.in_flight }
+    }
+
+    /// How long after its mark a call can take effect: it waits for its turn, then it is made.
+    fn deadline(&self) -> Duration {
+        let calls = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
+        self.book.deadline() + self.book.interval().saturating_mul(calls)
+    }
+
+    fn duration_of(&self, calls: u64) -> Duration {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        self.book.interval().saturating_mul(calls)
+    }
+}
+
+impl fmt::Debug for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sync").field("book", &self.book).field("ledger", &self.ledger).finish_non_exhaustive()
+    }
+}
+
+/// Why a plan or a run could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SyncError {
+    /// The ledger failed; nothing that it acknowledged is lost.
+    #[error("the ledger failed")]
+    Ledger(#[from] LedgerError),
+    /// The source of the rows failed before its end; no call was made.
+    #[error("the CRM's rows could not be read to the end; no call was made")]
+    Source(#[source] Box<dyn StdError + Send + std::marker::Sync>),
+    /// A brake stopped the run before its first call.
+    #[error("stopped before the first call: {0}")]
+    Braked(Brake),
+}
