@@ -160,10 +160,8 @@ impl Verifier {
         Self::hmac(Provider::Wawp, HmacScheme::wawp(header), secrets)
     }
 
-    /// Verifies requests of Whapi.Cloud by a header that the owner of the account has set there, such as
+    /// Verifies requests of Whapi.Cloud, which signs nothing, by a header that the owner of the account has set there, such as
     /// `Authorization`, with the values that are taken.
-    ///
-    /// Whapi signs nothing: whoever learns the value can send what they like. Make it long and random.
     ///
     /// # Errors
     ///
@@ -172,7 +170,22 @@ impl Verifier {
         header: &str,
         values: impl IntoIterator<Item = S>,
     ) -> Result<Self, VerifierError> {
-        Self::build(Provider::Whapi, Scheme::Header(header.into()), values)
+        Self::static_header(Provider::Whapi, header, values)
+    }
+
+    /// Verifies requests by a header of fixed value, as WAHA's `customHeaders` and many relays send it.
+    ///
+    /// Whoever learns the value can send what they like. Make it long and random, and prefer a signature where there is one.
+    ///
+    /// # Errors
+    ///
+    /// Fails without a value, if one is empty, or if `header` is no header's name.
+    pub fn static_header<S: Into<SecretString>>(
+        provider: Provider,
+        header: &str,
+        values: impl IntoIterator<Item = S>,
+    ) -> Result<Self, VerifierError> {
+        Self::build(provider, Scheme::Header(header.into()), values)
     }
 
     /// Verifies requests that are signed in some other way, for instance by a relay in front of the receiver.

@@ -5,5 +5,6 @@
 mod testkit;
 
 mod book;
+mod corpora;
 mod promises;
 mod webhook;
