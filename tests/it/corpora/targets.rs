@@ -12,8 +12,10 @@ use wawp_contacts::{
     },
 };
 
+type Target = fn(&[u8]);
+
 /// All targets by name; each has a folder of its name in `fuzz/corpus`.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub(crate) const TARGETS: [(&str, Target); 7] = [
     ("whapi", whapi),
     ("zapy", zapy),
     ("meta", meta),
@@ -45,8 +47,7 @@ pub(crate) fn wawp(data: &[u8]) {
 
 fn parse(provider: Provider, body: &[u8]) {
     let verifier = Verifier::static_header(provider, "x-secret", ["s"]).unwrap();
-    let verified = verifier.verify([("x-secret", "s")], body).unwrap();
-    let Ok(events) = verified.parse() else {
+    let Ok(events) = verifier.verify([("x-secret", "s")], body).unwrap().parse() else {
         assert!(serde_json::from_slice::<&RawValue>(body).is_err(), "only what is no JSON is an error");
         return;
     };
@@ -71,7 +72,7 @@ fn assert_typed(event: &Event) {
             assert_ne!(name.origin, NameOrigin::Pushname, "a pushname is no contact's name");
         }
         AddressBookEvent::ContactRemoved { ids } | AddressBookEvent::ContactsMerged { kept: ids, .. } => {
-            assert_ids(ids)
+            assert_ids(ids);
         }
         AddressBookEvent::IdentityReplaced { old, new } => [old, new].into_iter().for_each(assert_ids),
         AddressBookEvent::IdentityLinked { lid, phone } => {

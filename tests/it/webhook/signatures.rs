@@ -273,7 +273,7 @@ fn each_refusal_has_its_status() {
 #[test]
 fn secrets_and_bodies_keep_out_of_debug() {
     let verifier = Verifier::whapi_header("X-Secret", ["hunter2"]).unwrap();
-    let verified = verifier.verify([("x-secret", "hunter2")], br#"{"name": "Alex"}"#).unwrap();
-    let shown = format!("{verifier:?} {verified:?} {:?}", wawp_contacts::testkit::signing::Signer::meta("hunter2"));
+    let body = verifier.verify([("x-secret", "hunter2")], br#"{"name": "Alex"}"#).unwrap();
+    let shown = format!("{verifier:?} {body:?} {:?}", wawp_contacts::testkit::signing::Signer::meta("hunter2"));
     assert!(!shown.contains("hunter2") && !shown.contains("Alex"), "{shown}");
 }
