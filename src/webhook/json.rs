@@ -40,7 +40,7 @@ impl<'a> Node<'a> {
 
     /// The values of an array; anything else is an empty one.
     pub(super) fn items(self) -> Vec<Self> {
-        if self.raw().starts_with('[') { serde_json::from_str(self.raw()).unwrap_or_default() } else { Vec::new() }
+        serde_json::from_str(self.raw()).unwrap_or_default()
     }
 
     /// A string or a number as text without outer white space; `None` for a blank one and for anything else.

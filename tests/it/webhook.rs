@@ -1,6 +1,7 @@
 //! Webhooks: what each payload becomes, who may send one, and what a batch of them adds up to.
 
 mod converge;
+mod corners;
 mod meanings;
 mod receivers;
 mod signatures;
