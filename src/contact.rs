@@ -14,6 +14,8 @@ mod phone;
 mod region;
 
 #[cfg(feature = "phone")]
+pub(crate) use self::region::is_international;
+#[cfg(feature = "phone")]
 pub use self::region::{ParseRegionError, Region};
 pub use self::{
     chat::{ChatId, ParseChatIdError},

@@ -1,8 +1,54 @@
 //! What the CRM says: rows, and the sources they come from.
+//!
+//! A source is an iterator of [`CrmContact`]s. Two come with the crate: [`Csv`] (feature `csv`) and [`JsonLines`]; [`rows`]
+//! makes a stream of any, which is what the sync takes. A source reads one row at a time, in flat memory.
+//!
+//! # Columns
+//!
+//! Columns are recognised by their names, as HubSpot, Salesforce and plain exports (`id, first_name, last_name, phone,
+//! stage, updated_at`) have them; case, spaces and punctuation do not matter. Where two columns claim one field, the more
+//! exact name wins (`Lifecycle Stage` over `Lead Status`), then the leftmost. A [`Mapping`] names columns that are not
+//! recognised, or not rightly.
+//!
+//! # Who the person is
+//!
+//! A chat id is believed before any phone. Else the WhatsApp number, the mobile and the phone are tried in this order, and
+//! the first that is a phone number is taken: each belongs to the row, so nothing is guessed. With the feature `phone`, the
+//! country column is the region of a number in a national format, or the region of the mapping where the column is blank;
+//! a country that is not known is never replaced by that region. Without the feature every number must begin with its
+//! country code.
+//!
+//! # What the row's age is
+//!
+//! The version is a counter, or an ISO 8601 date (`2026-01-01 09:30`, `2026-01-01T09:30:00.000Z`), in UTC if it does not say
+//! otherwise. A date that can be read in two ways, such as `01/02/2026`, gives no version: the row flows and is taken as newest.
+//!
+//! # What can go wrong
+//!
+//! Every row is either a contact or a [`Refusal`] that says its line and how to mend it; only blank lines are skipped. A
+//! blank name is not refused here but by the naming rules. If the source itself fails, the last item is
+//! [`RowError::Source`]: what would have followed is unknown.
 
 use std::{error::Error as StdError, fmt};
 
+#[cfg(feature = "csv")]
+pub use self::csv::Csv;
+pub use self::{
+    error::SourceError,
+    json::JsonLines,
+    mapping::Mapping,
+    rows::{Rows, rows},
+};
 use crate::ChatId;
+
+#[cfg(feature = "csv")]
+mod csv;
+mod error;
+mod json;
+mod mapping;
+mod row;
+mod rows;
+mod version;
 
 /// One row of the CRM, as wanted now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +106,24 @@ pub enum RowError {
     Refused(Refusal),
     /// The source itself failed: what follows is unknown, so a run ends before its first call.
     Source(Box<dyn StdError + Send + Sync>),
+}
+
+impl fmt::Display for RowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Source(_) => f.write_str("the source of rows failed"),
+        }
+    }
+}
+
+impl StdError for RowError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Refused(_) => None,
+            Self::Source(error) => Some(&**error),
+        }
+    }
 }
 
 /// A row that cannot be used, and how to mend it.

@@ -101,6 +101,12 @@ impl ErrorKind {
     }
 }
 
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.phrase())
+    }
+}
+
 /// The longest message kept of a server, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 256;
 
@@ -346,11 +352,5 @@ mod tests {
         for kind in [Connect, RateLimited, SessionNotReady, Rejected] {
             assert!(!Error::new(kind).is_in_doubt(), "{kind:?}");
         }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.phrase())
     }
 }

@@ -225,12 +225,15 @@ impl Naming {
     }
 
     fn alike(&self) -> Option<(&Affix, &Affix)> {
-        let pairs = self.affixes.iter().flat_map(|one| self.affixes.iter().map(move |other| (one, other)));
-        pairs.into_iter().find(|(one, other)| one.is_part_of(other))
+        let mut pairs = self.affixes.iter().flat_map(|one| self.affixes.iter().map(move |other| (one, other)));
+        pairs.find(|(one, other)| one.is_part_of(other))
     }
 
+    /// Takes one tag off. What `render` made is a full name, so the fields come second: in `<Lead>= Smith=` of the template
+    /// `<{tag}>{base}=`, the first name is `=` and not only a tag.
     fn peel(&self, parts: &Parts<'_>) -> Option<(&Affix, Parts<'static>)> {
-        self.affixes.iter().find_map(|affix| Some((affix, affix.peel(parts)?)))
+        let full = self.affixes.iter().find_map(|affix| Some((affix, affix.peel_full(parts)?)));
+        full.or_else(|| self.affixes.iter().find_map(|affix| Some((affix, affix.peel_field(parts)?))))
     }
 
     /// The name without our tags, short enough to leave room for one of `width` clusters.

@@ -10,7 +10,7 @@
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{Class, Error, ErrorKind};
@@ -131,9 +131,11 @@ impl Attempts<'_> {
         self.made += error.attempts().min(1);
         self.doubt |= error.is_in_doubt();
         let wait = self.policy.backoff(self.made, jitter).max(error.retry_after().unwrap_or_default());
+        let left = self.left(now);
         if is_worth_repeating(&error)
             && self.made < self.policy.max_attempts
-            && wait <= self.left(now)
+            && !left.is_zero()
+            && wait <= left
             && self.budget.withdraw()
         {
             Ok(wait)
@@ -150,6 +152,29 @@ fn is_worth_repeating(error: &Error) -> bool {
         Class::Wait => error.kind() != ErrorKind::QuotaReached || error.retry_after().is_some(),
         Class::Contact | Class::Instance | Class::Configuration => false,
     }
+}
+
+/// Reads the value of a `Retry-After` header in either form, seconds or a date; a date that has passed means now.
+///
+/// For implementations of [`AddressBook`](crate::AddressBook) that speak HTTP, to pass on by
+/// [`Error::with_retry_after`](crate::Error::with_retry_after).
+///
+/// ```
+/// # use std::time::{Duration, SystemTime};
+/// use wawp_contacts::retry::parse_retry_after;
+///
+/// assert_eq!(parse_retry_after("7", SystemTime::now()), Some(Duration::from_secs(7)));
+/// assert_eq!(parse_retry_after("soon", SystemTime::now()), None);
+/// ```
+#[must_use]
+pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Longer than any number that fits is still: not now.
+        return (!value.is_empty()).then(|| Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    Some(at.duration_since(now).unwrap_or_default())
 }
 
 /// What all calls of a client together may spend on retries.
@@ -172,7 +197,7 @@ impl Budget {
     pub fn deposit(&self) {
         // The common case, a full budget, stays a read: a write would make all workers share a cache line.
         if self.0.load(Relaxed) < Self::FULL {
-            drop(self.0.fetch_update(Relaxed, Relaxed, |left| (left < Self::FULL).then_some(left + 1)));
+            let _ = self.0.fetch_update(Relaxed, Relaxed, |left| (left < Self::FULL).then_some(left + 1));
         }
     }
 }
@@ -311,6 +336,26 @@ mod tests {
         #[test]
         fn backoff_stays_below_the_ceiling(attempt: u32, jitter in -1.0f64..2.0) {
             prop_assert!(policy().backoff(attempt, jitter) <= 8 * SECOND);
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms_and_nothing_else() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let table = [
+            ("7", seconds(7)),
+            (" 0 ", seconds(0)),
+            ("Fri, 02 Jan 2026 03:04:35 GMT", seconds(30)),
+            ("Fri, 02 Jan 2026 03:00:00 GMT", seconds(0)),
+            ("99999999999999999999999", seconds(u64::from(u32::MAX))),
+            ("soon", None),
+            ("-1", None),
+            ("1.5", None),
+            ("", None),
+        ];
+        for (value, expected) in table {
+            assert_eq!(parse_retry_after(value, now), expected, "{value:?}");
         }
     }
 }

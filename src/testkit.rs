@@ -1,4 +1,52 @@
 //! A stand-in Wawp server, to test an integration without an account, a phone or a network.
+//!
+//! A name in somebody's address book is a bad place to try things out, and a real account does not lose an answer, log out or
+//! run into its quota when a test wants it to. [`WawpServer`] does. It speaks the real API over real HTTP on a loopback port and
+//! keeps an address book in memory, so the code under test runs as it will run for real, retries and all.
+//!
+//! ```
+//! use wawp_contacts::{ChatId, testkit::{Entry, WawpServer}};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = WawpServer::start().await;
+//! let bob: ChatId = "15551234567@c.us".parse()?;
+//! server.seed([Entry::saved(&bob, "Bob from the gym").with_pushname("bobby")]);
+//!
+//! // Here the code under test runs, against `server.url()`, `server.instance()` and `server.token()`.
+//!
+//! server.assert_contact(&bob, "Bob from the gym");
+//! assert!(server.calls().is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it takes
+//!
+//! Both routes of an update, all four places of the credentials, and the reads that a sync needs. It is as strict as Wawp and the
+//! engines under it are known to be, and where they differ it takes the strict side: a missing chat is refused, so are groups, an
+//! unknown instance, another instance's token and a phone with symbols in it; an empty last name is a server error; a last name
+//! that is left out is erased. What it answers keeps to the API's document in `openapi/`; a test holds it
+//! to that.
+//!
+//! # How it fails
+//!
+//! - For **some updates**: [`on_update`](WawpServer::on_update) and [`on_any_update`](WawpServer::on_any_update) begin a sentence
+//!   that goes on with a verb of [`When`] (`status`, `answer`, `drop_answer`, `drop_request`, `delay`) and may end with a bound of
+//!   [`Rule`] (`times`, `once`, `every`). [`Answer`] has the shapes that Wawp is known to send.
+//! - For the **whole instance**: [`log_out`](WawpServer::log_out), [`revoke_token`](WawpServer::revoke_token),
+//!   [`unlink`](WawpServer::unlink), [`rate_limit`](WawpServer::rate_limit). They are checked before any rule and use none up.
+//!
+//! A rule bounded by `times` or `once` is also an expectation: if fewer updates come, dropping the server panics and shows what
+//! came. So does [`assert_contact`](WawpServer::assert_contact). These messages hold names and chats, never a token.
+//!
+//! # What it is not
+//!
+//! - A measure of speed. It answers about a thousand updates per second in a debug build and keeps a few KiB of each request
+//!   until it is dropped; 20,000 updates are fine, a million are not.
+//! - A phone. A privacy id and the number behind it are two entries, as they are for an engine that does not know the mapping.
+//! - All of Wawp. For another endpoint, or for an answer that is not in here, mount the [`matchers`] and [`Answer`]s on a plain
+//!   [`wiremock::MockServer`].
 
 mod account;
 mod answer;
@@ -97,7 +145,9 @@ impl WawpServer {
 
     /// Puts entries into the address book as if they had always been there.
     pub fn seed(&self, entries: impl IntoIterator<Item = Entry>) {
-        self.account(|account| entries.into_iter().for_each(|entry| account.book.put(entry)));
+        // Collected first: an iterator may ask this very server for something, which would wait for its own lock.
+        let entries: Vec<_> = entries.into_iter().collect();
+        self.account(|account| account.book.extend(entries));
     }
 
     /// Renames a contact as a person would on the phone: no call is logged.

@@ -162,7 +162,7 @@ impl Phone {
 }
 
 /// Whether a phone number says itself that it is international.
-fn is_international(text: &str) -> bool {
+pub(crate) fn is_international(text: &str) -> bool {
     let text = text.trim_start();
     let bare = text.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("tel:")).map_or(text, |_| &text[4..]);
     let mut marks = bare.chars().filter(|char| *char == '+' || *char == '＋' || char.is_alphanumeric());

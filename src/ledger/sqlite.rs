@@ -26,6 +26,8 @@ mod row;
 mod save;
 mod schema;
 mod sift;
+#[cfg(test)]
+mod tests;
 
 /// A ledger in one SQLite file.
 ///

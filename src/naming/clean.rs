@@ -185,6 +185,8 @@ mod tests {
             ("a\u{200D}b\u{200C}c\u{200D}", "abc"),
             ("\u{301}Ada \u{FE0F}L", "Ada L"),
             ("A\u{E0061}da", "Ada"),
+            ("علی\u{200C}٣", "علی٣"),
+            ("👩\u{200D}🏽", "👩🏽"),
         ] {
             assert_eq!(clean(text), cleaned, "{text:?}");
         }

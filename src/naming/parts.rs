@@ -75,22 +75,22 @@ impl Affix {
         }
     }
 
-    /// Takes the tag off the full name or off one of its parts; `None` if it is not there.
-    pub(super) fn peel(&self, parts: &Parts<'_>) -> Option<Parts<'static>> {
-        if let Some(base) = self.base_of(&parts.first) {
-            return Some(Parts::clean(&parts.first[base], &parts.last).into_owned());
-        }
-        if parts.last.is_empty() {
-            return None;
-        }
-        if let Some(base) = self.base_of(&parts.last) {
-            return Some(Parts::clean(&parts.first, &parts.last[base]).into_owned());
-        }
+    /// Takes the tag off the full name; `None` if it is not there.
+    pub(super) fn peel_full(&self, parts: &Parts<'_>) -> Option<Parts<'static>> {
         if !self.may_enclose(parts) {
             return None;
         }
         let base = self.base_of(&parts.full())?;
         Some(parts.slice(base))
+    }
+
+    /// Takes the tag off the first or the last name; `None` if it is not there.
+    pub(super) fn peel_field(&self, parts: &Parts<'_>) -> Option<Parts<'static>> {
+        if let Some(base) = self.base_of(&parts.first) {
+            return Some(Parts::clean(&parts.first[base], &parts.last).into_owned());
+        }
+        let base = self.base_of(&parts.last)?;
+        Some(Parts::clean(&parts.first, &parts.last[base]).into_owned())
     }
 
     fn base_of(&self, text: &str) -> Option<Range<usize>> {
@@ -104,7 +104,8 @@ impl Affix {
     /// Spares nearly all names from being joined: the outermost bytes tell.
     fn may_enclose(&self, parts: &Parts<'_>) -> bool {
         let starts = self.before.is_empty() || self.before.as_bytes().first() == parts.first.as_bytes().first();
-        let ends = self.after.is_empty() || self.after.as_bytes().last() == parts.last.as_bytes().last();
+        let end = if parts.last.is_empty() { &parts.first } else { &parts.last };
+        let ends = self.after.is_empty() || self.after.as_bytes().last() == end.as_bytes().last();
         starts && ends
     }
 

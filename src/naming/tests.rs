@@ -78,6 +78,19 @@ fn a_tag_of_two_words_is_recognised_across_the_fields() {
 }
 
 #[test]
+fn the_outermost_of_several_tags_is_reported() {
+    assert_eq!(naming().parse("Bob [VIP] [Lead]"), Parsed { base: "Bob".into(), tag: Some("Lead".into()) });
+}
+
+#[test]
+fn a_base_that_looks_like_the_template_is_no_tag() {
+    let naming = naming().template("<{tag}>{base}=".parse().unwrap()).unwrap();
+    let once = naming.render("=", "-", Some("Lead")).unwrap().name;
+    assert_eq!(fields(&once), ("<Lead>=", "-="));
+    assert_eq!(naming.render("<Lead>=", "-=", Some("Lead")).unwrap().name, once);
+}
+
+#[test]
 fn brackets_of_people_survive() {
     for (first, last) in [
         ("Bob", "[Uncle]"),
@@ -111,7 +124,7 @@ fn a_name_of_which_nothing_is_left_is_refused() {
             assert_eq!(naming().render(first, last, stage), Err(NameError::Blank), "{first:?} {last:?}");
         }
     }
-    assert_eq!(naming().parse("[Lead]"), Parsed { base: String::new(), tag: Some("Lead".into()) });
+    assert_eq!(naming().parse(" [Lead]"), Parsed { base: String::new(), tag: Some("Lead".into()) });
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl Answer {
     pub(super) fn of_status(status: u16) -> Self {
         match status {
             200..300 => Self::json(status, &json!({"ok": true})),
-            _ => Self::json(status, &json!({"status": status, "message": "The stand-in was told to answer so"})),
+            _ => Self::json(status, &json!({"status": status, "message": "Told to answer so"})),
         }
     }
 

@@ -85,8 +85,8 @@ pub(super) struct Window {
 }
 
 impl Book {
-    pub(super) fn put(&mut self, entry: Entry) {
-        self.entries.insert(entry.id.clone(), entry);
+    pub(super) fn extend(&mut self, entries: Vec<Entry>) {
+        self.entries.extend(entries.into_iter().map(|entry| (entry.id.clone(), entry)));
     }
 
     /// Saves a name, whole: a last name that is left out is gone.

@@ -2,9 +2,12 @@
 
 #![cfg(test)]
 
-mod testkit;
-
 mod book;
 mod corpora;
+mod crm;
+mod floors;
+mod ledger;
+mod openapi;
 mod promises;
+mod testkit;
 mod webhook;

@@ -86,9 +86,8 @@ impl Plan {
     /// Takes the trunk prefix off, unless that would turn a number into none.
     fn without_trunk<'a>(&self, digits: &'a str) -> Cow<'a, str> {
         let Some(stripped) = self.trunk.as_ref().and_then(|trunk| trunk.strip(digits)) else { return digits.into() };
-        let was_number = self.any.is_match(digits);
-        let lost = was_number && !self.any.is_match(&stripped);
-        if lost || !self.lengths.may_be_stripped_to(&stripped) { digits.into() } else { stripped }
+        let lost = self.any.is_match(digits) && !self.any.is_match(&stripped);
+        if lost { digits.into() } else { stripped }
     }
 
     fn fit(&self, national: &str) -> Option<Fit> {
@@ -158,12 +157,6 @@ impl Lengths {
 
     fn is_local(&self, number: &str) -> bool {
         Self::has(self.local, number) && !self.is_full(number)
-    }
-
-    /// A number that is too long for the plan is judged later, with its prefix taken off.
-    fn may_be_stripped_to(&self, number: &str) -> bool {
-        self.is_full(number)
-            || u32::try_from(number.len()).is_ok_and(|length| self.full.checked_shr(length).unwrap_or(0) == 0)
     }
 }
 

@@ -159,16 +159,28 @@ fn a_trunk_prefix_is_taken_off_once() {
 }
 
 #[test]
+fn a_number_that_begins_like_a_trunk_prefix_keeps_its_digits() {
+    assert_eq!(digits("800 123 45 67", "RU"), "78001234567");
+    assert_eq!(digits("80012345", "LT"), "37080012345");
+}
+
+#[test]
 fn a_number_that_cannot_be_is_refused_by_name() {
     assert_eq!(read("12345", "IT"), Err(ParsePhoneError::NotInRegion("Italy")));
     assert_eq!(read("090-1234-56789", "JP"), Err(ParsePhoneError::NotInRegion("Japan")));
     assert_eq!(read("555-0142", "US"), Err(ParsePhoneError::NoAreaCode("United States")));
+    assert_eq!(read("1 555-0142", "US"), Err(ParsePhoneError::NoAreaCode("United States")));
     assert_eq!(read("120 255 5014", "US"), Err(ParsePhoneError::NotInRegion("United States")));
 }
 
 #[test]
-fn what_is_no_number_is_refused() {
-    for text in ["", "n/a", "-", "call me", "(212) 555-0125 x12", "(212) 555-0125 ext. 3", "212-555-0125, 212-555-0126"]
+fn what_is_no_number_is_refused_for_what_it_is() {
+    assert_eq!(read("", "US"), Err(ParsePhoneError::Empty));
+    assert_eq!(read("n/a", "US"), Err(ParsePhoneError::NotAPhone));
+    assert_eq!(read("1.20255E+10", "US"), Err(ParsePhoneError::Spreadsheet));
+    assert_eq!(read("(212) 555-0125 x12", "US"), Err(ParsePhoneError::Extension));
+    for text in
+        ["-", "call me", "212-555-0125, 212-555-0126", "tel:212-555-0125;phone-context=+1", "212\n555-0125 home"]
     {
         assert!(read(text, "US").is_err(), "{text}");
     }

@@ -74,7 +74,9 @@ fn sentence(kind: LedgerErrorKind, file: &str) -> String {
         LedgerErrorKind::InUse => {
             format!("the ledger {file} is in use by another process; wait for it to end, or name another file")
         }
-        LedgerErrorKind::ReadOnly => format!("the ledger {file} may not be written; change its permissions"),
+        LedgerErrorKind::ReadOnly => {
+            format!("the ledger {file} may not be written; check the permissions of the file and its folder")
+        }
         LedgerErrorKind::Full => {
             format!("the disk of the ledger {file} is full; nothing stored so far is lost, make room and try again")
         }

@@ -82,8 +82,9 @@ fn check_owner(path: &Path) -> Result<(), Fault> {
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(PathBuf::from(uri), flags)?;
+    // After a crash the file may be shorter than its header says: what is missing waits in the journal beside it.
+    connection.execute_batch("PRAGMA writable_schema = ON;")?;
     let owner: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let is_ours = owner == APPLICATION_ID || (owner == 0 && tables == 0);
-    if is_ours { Ok(()) } else { Err(Fault::Foreign) }
+    let is_empty = || connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0));
+    if owner == APPLICATION_ID || (owner == 0 && is_empty()?) { Ok(()) } else { Err(Fault::Foreign) }
 }

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::ledger::{Candidate, Sifted, State, Wanted};
 
-/// How many rows without a candidate are stepped over before a search is cheaper.
-const STEPS: usize = 8;
+/// How many rows without a candidate are stepped over before a search is tried: few, or a shuffled batch pays for all of them.
+const STEPS: usize = 2;
 
 const MERGE: &str = "SELECT chat, slot, state, version, rules, crm_id, first_name, last_name FROM contact \
                      WHERE instance = ?1 AND chat >= ?2 ORDER BY chat";
@@ -33,8 +33,10 @@ pub(super) fn sift(
     instance: Option<i64>,
     candidates: Vec<Candidate>,
 ) -> Result<Sifted, Fault> {
-    let verdicts = judge(connection, instance, &candidates)?;
-    let mut load = connection.prepare_cached(LOAD)?;
+    // Without a transaction around them, each search would begin and end one of its own.
+    let transaction = connection.unchecked_transaction()?;
+    let verdicts = judge(&transaction, instance, &candidates)?;
+    let mut load = transaction.prepare_cached(LOAD)?;
     let mut sifted = Sifted::default();
     for (candidate, verdict) in candidates.into_iter().zip(verdicts) {
         match verdict {
@@ -83,7 +85,7 @@ impl Merge<'_> {
                 self.order = rest;
             }
             steps = if self.order.len() < before { 0 } else { steps + 1 };
-            if self.order.is_empty() || steps > STEPS {
+            if self.order.is_empty() || steps == STEPS {
                 return Ok(());
             }
         }

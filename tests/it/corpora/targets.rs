@@ -1,11 +1,13 @@
 //! One function for each fuzz target: any bytes in, a panic if something that always holds does not.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::value::RawValue;
 use wawp_contacts::{
-    ChatId,
+    ChatId, Error, ErrorKind, RetryPolicy,
+    crm::{Csv, RowError},
     naming::Naming,
+    retry::{Budget, parse_retry_after},
     webhook::{
         AddressBookEvent, Event, Ids, NameOrigin, Provider, SeenState, ShownName, Verifier, meta_challenge,
         zapy_challenge,
@@ -15,7 +17,7 @@ use wawp_contacts::{
 type Target = fn(&[u8]);
 
 /// All targets by name; each has a folder of its name in `fuzz/corpus`.
-pub(crate) const TARGETS: [(&str, Target); 7] = [
+pub(crate) const TARGETS: [(&str, Target); 9] = [
     ("whapi", whapi),
     ("zapy", zapy),
     ("meta", meta),
@@ -23,6 +25,8 @@ pub(crate) const TARGETS: [(&str, Target); 7] = [
     ("signature", signature),
     ("chat_id", chat_id),
     ("tags", tags),
+    ("csv", csv),
+    ("retry_after", retry_after),
 ];
 
 /// Bodies as Whapi.Cloud sends them.
@@ -161,4 +165,41 @@ pub(crate) fn tags(data: &[u8]) {
     assert_eq!(again.base, rendered.base.full());
     let twice = naming.render(&rendered.name.full(), "", Some("Lead")).unwrap();
     assert_eq!(twice.name.full(), rendered.name.full(), "applying a tag twice is once");
+}
+
+/// A CRM export.
+pub(crate) fn csv(data: &[u8]) {
+    let Ok(rows) = Csv::new(data) else { return };
+    let lines = data.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() + 1;
+    let mut last_line = 1;
+    for (at, row) in rows.enumerate() {
+        assert!(at < lines, "a line is one row at the most");
+        match row {
+            Ok(contact) => {
+                assert!(!contact.id.trim().is_empty());
+                assert_chat(&contact.chat);
+            }
+            Err(RowError::Refused(refusal)) => {
+                let line = refusal.line.expect("a file has lines");
+                assert!(line > last_line && line <= lines as u64, "line {line} after {last_line} of {lines}");
+                last_line = line;
+                assert!(!refusal.detail.is_empty());
+            }
+            Err(other) => panic!("bytes in memory are always there: {other:?}"),
+        }
+    }
+}
+
+/// The header by which a server asks to wait.
+pub(crate) fn retry_after(data: &[u8]) {
+    let value = String::from_utf8_lossy(data);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+    let Some(wait) = parse_retry_after(&value, now) else { return };
+    assert!(parse_retry_after(&value, now + Duration::from_secs(60)).is_some_and(|later| later <= wait));
+    let (policy, budget, started) = (RetryPolicy::default(), Budget::default(), Instant::now());
+    let error = Error::new(ErrorKind::RateLimited).with_retry_after(wait);
+    match policy.start(&budget, started).failed(error, started, 0.5) {
+        Ok(chosen) => assert!(chosen >= wait, "never before the server allows it"),
+        Err(error) => assert_eq!(error.retry_after(), Some(wait), "who gives up says how long to wait"),
+    }
 }

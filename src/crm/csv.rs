@@ -1,0 +1,154 @@
+use std::io::Read;
+
+use self::records::{Found, Records};
+use super::{
+    CrmContact, Mapping, Refusal, RefusalReason, RowError, SourceError,
+    mapping::{Field, PerField, Vocabulary, folded},
+    row::{RowReader, Texts, filled},
+};
+
+mod records;
+
+/// Contacts from a CSV export, one row at a time.
+///
+/// The first line names the columns. Commas, semicolons and tabs are told apart by it; a byte order mark, quoted line breaks
+/// and Windows line ends are understood; blank lines are skipped. The text must be UTF-8.
+///
+/// A row with more or fewer fields than the header, or with bytes that are no UTF-8, is refused as
+/// [`Malformed`](RefusalReason::Malformed). A quote that is never closed costs its own line, not the rest of the file.
+///
+/// ```
+/// use wawp_contacts::crm::{Csv, RowError};
+///
+/// let export = "Record ID;First Name;Phone Number\r\n7;Ada;+44 7700 900123\r\n8;Bob;none\r\n";
+/// let mut rows = Csv::new(export.as_bytes())?;
+/// assert!(rows.next().is_some_and(|row| row.is_ok_and(|contact| contact.chat.as_str() == "447700900123@c.us")));
+/// assert!(matches!(rows.next(), Some(Err(RowError::Refused(refusal))) if refusal.line == Some(3)));
+/// assert!(rows.next().is_none());
+/// # Ok::<(), wawp_contacts::crm::SourceError>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "rows are read when the iterator is driven"]
+pub struct Csv<R> {
+    records: Records<R>,
+    columns: PerField<Option<usize>>,
+    width: usize,
+    rows: RowReader,
+    ended: bool,
+}
+
+impl<R: Read> Csv<R> {
+    /// Reads the header and recognises its columns.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the header cannot be read, is not UTF-8, or lacks a column for the id, for a phone or chat id, or for a name.
+    pub fn new(input: R) -> Result<Self, SourceError> {
+        Self::with_mapping(input, &Mapping::new())
+    }
+
+    /// Reads the header and finds its columns by a mapping, and by their names where nothing is mapped.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`new`](Self::new) does, and if a mapped column does not exist.
+    pub fn with_mapping(input: R, mapping: &Mapping) -> Result<Self, SourceError> {
+        let mut records = Records::open(input)?;
+        match records.next().map_err(SourceError::Read)? {
+            Some(Found::Record { .. }) => {}
+            Some(Found::Broken { detail, .. }) => return Err(SourceError::BrokenHeader(detail)),
+            None => return Err(SourceError::Empty),
+        }
+        let header = header(&records)?;
+        let columns = columns(&header, mapping)?;
+        Ok(Self { records, columns, width: header.len(), rows: RowReader::new(mapping), ended: false })
+    }
+
+    /// Reads the record that was found.
+    fn row(&mut self, line: u64, last_line: u64) -> Result<CrmContact, Refusal> {
+        let malformed = |crm_id: Option<&str>, detail| Refusal {
+            reason: RefusalReason::Malformed,
+            line: Some(line),
+            crm_id: crm_id.map(str::to_owned),
+            detail,
+        };
+        let Some(text) = self.records.text() else {
+            return Err(malformed(None, "the row is not UTF-8; save the file as UTF-8".into()));
+        };
+        let texts: Texts<'_> = self.columns.map(|column| self.records.field(text, column?));
+        let fields = self.records.len();
+        let is_spilt = |index: usize| self.records.field(text, index).is_none_or(|field| !field.trim().is_empty());
+        if fields < self.width || (self.width..fields).any(is_spilt) {
+            let width = self.width;
+            let detail =
+                format!("the row has {fields} fields where the header has {width}; check its quotes and line breaks");
+            if last_line > line {
+                self.records.retry_after_first_line();
+                return Err(malformed(None, detail));
+            }
+            return Err(malformed(filled(&texts, Field::Id), detail));
+        }
+        self.rows.read(line, &texts)
+    }
+}
+
+impl<R: Read> Iterator for Csv<R> {
+    type Item = Result<CrmContact, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let row = match self.records.next() {
+            Ok(Some(Found::Record { line, last_line })) => self.row(line, last_line),
+            Ok(Some(Found::Broken { line, detail })) => {
+                Err(Refusal { reason: RefusalReason::Malformed, line: Some(line), crm_id: None, detail: detail.into() })
+            }
+            Ok(None) => {
+                self.ended = true;
+                return None;
+            }
+            Err(error) => {
+                self.ended = true;
+                return Some(Err(RowError::Source(SourceError::Read(error).into())));
+            }
+        };
+        Some(row.map_err(RowError::Refused))
+    }
+}
+
+fn header<R: Read>(records: &Records<R>) -> Result<Vec<String>, SourceError> {
+    let text = records.text().ok_or(SourceError::NotUtf8)?;
+    (0..records.len())
+        .map(|index| Some(records.field(text, index)?.trim().to_owned()))
+        .collect::<Option<_>>()
+        .ok_or(SourceError::NotUtf8)
+}
+
+/// Finds the column of each field: the best name wins, then the leftmost.
+fn columns(header: &[String], mapping: &Mapping) -> Result<PerField<Option<usize>>, SourceError> {
+    let vocabulary = Vocabulary::of(mapping);
+    let mut best = [None; Field::ALL.len()];
+    for (index, name) in header.iter().enumerate() {
+        for (field, rank) in vocabulary.fields(&folded(name)) {
+            let column = &mut best[*field as usize];
+            if column.is_none_or(|(other, _)| *rank < other) {
+                *column = Some((*rank, index));
+            }
+        }
+    }
+    let columns = best.map(|column| column.map(|(_, index)| index));
+    for (field, name) in mapping.mapped() {
+        if columns[field as usize].is_none() {
+            return Err(SourceError::UnknownColumn { name: name.to_owned(), found: header.to_vec() });
+        }
+    }
+    let lacks = |fields: &[Field]| fields.iter().all(|field| columns[*field as usize].is_none());
+    let wanted: [(&[Field], _); 3] =
+        [(&[Field::Id], "an id"), (&Field::PERSON, "a phone or chat id"), (&Field::NAME, "a name")];
+    let missing: Vec<_> = wanted.into_iter().filter(|(fields, _)| lacks(fields)).map(|(_, what)| what).collect();
+    if missing.is_empty() { Ok(columns) } else { Err(SourceError::MissingColumn { missing, found: header.to_vec() }) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+use std::io;
+
+/// Why a source as a whole cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// Reading failed; what follows is unknown.
+    #[error("the source cannot be read")]
+    Read(#[source] io::Error),
+    /// The text is UTF-16.
+    #[error("the file is UTF-16; save it as UTF-8")]
+    Utf16,
+    /// The header is not UTF-8.
+    #[error("the header is not UTF-8; save the file as UTF-8")]
+    NotUtf8,
+    /// There is no header.
+    #[error("the file is empty: its first line must name the columns")]
+    Empty,
+    /// The header is no record.
+    #[error("the header cannot be read: {0}")]
+    BrokenHeader(&'static str),
+    /// No column was recognised for something that every row needs.
+    #[error("no column for {} was recognised among {}; name it with a mapping", .missing.join(", "), list(.found))]
+    MissingColumn {
+        /// What is missing, in words.
+        missing: Vec<&'static str>,
+        /// The columns of the header.
+        found: Vec<String>,
+    },
+    /// A mapped column does not exist.
+    #[error("there is no column \"{name}\" among {}", list(.found))]
+    UnknownColumn {
+        /// The name as mapped.
+        name: String,
+        /// The columns of the header.
+        found: Vec<String>,
+    },
+}
+
+/// The columns, in quotes; a header of hundreds is cut short.
+fn list(columns: &[String]) -> String {
+    let shown: Vec<_> = columns.iter().take(30).map(|column| format!("{column:?}")).collect();
+    let more = if columns.len() > shown.len() { ", ..." } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
