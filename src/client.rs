@@ -1,231 +1,284 @@
-//! One call, done right: the client of Wawp's contact API.
+//! One call, done right.
 //!
-//! A [`Client`] belongs to one instance and holds its token. [`Client::update_contact`] saves a name; the reads beside it are those
-//! that a sync needs. Each method waits for its turn at the instance's [`Pace`], retries as its [`RetryPolicy`] says, and gives
-//! back an [`Error`] that says what happened, what to do about it, and whether the name may have been set all the same. Clones
-//! share the pace, the retry budget and the connections, so a clone per task is the way to use it.
-//!
-//! [`AddressBook`] is the trait that the sync uses. `Client` implements it with one attempt per call, because there the sync owns
-//! the retrying.
+//! A [`Client`] speaks for one instance: it keeps the instance's pace, retries what may work when repeated, and turns every answer,
+//! however it is spelled, into a value or into an [`Error`] that says what to do. Use it directly to set or read a few names; give it
+//! to a [`Sync`](crate::Sync) as its [`AddressBook`] for many.
 //!
 //! # What can go wrong
 //!
-//! The API answers errors in many shapes, at times with a 200. All of them become one of the [`ErrorKind`]s. A success says that
-//! Wawp stored the name, not that a phone shows it.
+//! A request whose answer is missing may have been carried out: such an error [is in doubt](Error::is_in_doubt). The client repeats
+//! it, because setting a name twice is harmless. A token that was refused, an instance that is gone and a request that the server
+//! cannot take are not repeated. A server that asks for time gets it, from all clones of the client: see
+//! [`Error::retry_after`].
+//!
+//! # What never happens
+//!
+//! No token in an error, a log or a `Debug`; no redirect is followed; nothing is sent over plain http except to this machine, unless
+//! [allowed by name](ClientBuilder::allow_plain_http).
+//!
+//! # Logs
+//!
+//! Each request is a [`tracing`] span `request` at DEBUG, with the instance, the route, the number of the attempt, the HTTP status and the
+//! milliseconds it took, and one event within that tells the outcome. Chat ids appear at TRACE only, names never.
 
-mod address_book;
 mod builder;
+mod pages;
 mod reads;
 mod transport;
 
 use std::{
-    fmt,
+    fmt::{self, Debug},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use tracing::Instrument;
+use tokio::time::Instant;
 
 use self::transport::{Call, Transport};
 pub use self::{
-    address_book::{AddressBook, Contact, Page, Turn},
     builder::{ClientBuilder, Credentials, Route},
-    reads::{Existence, LidMapping, Pages, Session, SessionStatus},
+    reads::{Existence, LidMapping, Session, SessionStatus},
 };
 use crate::{
-    ChatId, ContactName, Error, ErrorKind, InstanceId, RetryPolicy, pace::Limiter, retry::Budget, wire::request,
+    ChatId, ContactName, Error, ErrorKind, InstanceId, RetryPolicy,
+    pace::Limiter,
+    retry::Budget,
+    wire::{answer, json::Json},
 };
 
-/// Calls Wawp's contact API for one instance.
+/// Sets and reads the contact names of one instance.
 ///
-/// Cheap to clone; clones share pace, retry budget and connections.
+/// Cheap to clone; all clones share connections, pace and retry budget.
 ///
-/// ```
-/// # #[cfg(feature = "testkit")]
-/// # tokio::runtime::Runtime::new()?.block_on(async {
-/// use wawp_contacts::{ChatId, Client, ContactName, testkit::WawpServer};
+/// ```no_run
+/// use wawp_contacts::{Client, ContactName};
 ///
-/// let server = WawpServer::start().await; // stands in for Wawp
-/// let client = Client::builder(server.instance().clone(), server.token()).base_url(server.url()).build()?;
-/// let chat: ChatId = "+1 (202) 555-0142".parse()?;
-/// client.update_contact(&chat, &ContactName::new("Bob", "Miller [Lead]")?).await?;
-/// server.assert_contact(&chat, "Bob Miller [Lead]");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::builder("my-instance".parse()?, "my-token").build()?;
+/// client.update_contact(&"+1 202 555 0142".parse()?, &ContactName::new("Ann", "Lee [Customer]")?).await?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct Client(Arc<Shared>);
 
 struct Shared {
-    instance: InstanceId,
     transport: Transport,
-    route: Route,
-    credentials: Credentials,
+    pace: Limiter,
     retry: RetryPolicy,
     budget: Budget,
-    limiter: Limiter,
-    timeout: Duration,
 }
 
+/// Takes a value out of an answer; `None` if it is not there.
+type Read<T> = fn(&Json<'_>) -> Option<T>;
+
 impl Client {
-    /// Begins a client for an instance and its access token; everything else has a default.
+    /// Begins a client for an instance with its access token.
     pub fn builder(instance: InstanceId, token: impl Into<SecretString>) -> ClientBuilder {
         ClientBuilder::new(instance, token.into())
     }
 
-    /// Makes a client from `WAWP_INSTANCE_ID`, `WAWP_ACCESS_TOKEN` and, if it is set, `WAWP_BASE_URL`.
+    /// Makes a client from the environment: `WAWP_INSTANCE_ID`, `WAWP_ACCESS_TOKEN` and, if it is set, `WAWP_BASE_URL`.
+    ///
+    /// Everything else is as [`builder`](Self::builder) has it.
     ///
     /// # Errors
     ///
-    /// Fails with [`ErrorKind::Configuration`] if one of the first two is not set, or one of them cannot be used.
+    /// [`ErrorKind::Configuration`] if one of the first two is missing or one of the three cannot be used.
     pub fn from_env() -> Result<Self, Error> {
-        ClientBuilder::from_env()?.build()
+        builder::from_variables(|name| std::env::var(name).ok())
     }
 
-    /// The instance that it calls for.
+    /// The instance that the client speaks for.
     #[must_use]
     pub fn instance(&self) -> &InstanceId {
-        &self.0.instance
+        self.0.transport.instance()
     }
 
     /// Makes the address book show `name` for `chat`, adding the contact if it is new.
     ///
-    /// Without a last name the old one is erased. Sending the same name twice is harmless, so an attempt whose answer is missing
-    /// is repeated.
+    /// Waits for the instance's pace and retries as the [`RetryPolicy`] says. A name without a last name erases a last name that was
+    /// there. The other person sees nothing of it.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Rejected`] if the API refuses this contact.
-    /// - A kind of [`Class::Instance`](crate::Class::Instance) if the instance may not be called until a person acts.
-    /// - A kind of [`Class::Wait`](crate::Class::Wait) or [`Class::Transient`](crate::Class::Transient) if it stayed that way for as
-    ///   long as the [`RetryPolicy`] lasts; [`Error::is_in_doubt`] says whether the name may have been set all the same.
-    /// - [`ErrorKind::Route`] if the server does not know the route; the text names the other one.
+    /// [`Error::class`] says what to do, and [`Error::is_in_doubt`] whether the name may have been set all the same.
     pub async fn update_contact(&self, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
-        self.call(&self.update_of(chat, name)).await.map(drop)
+        self.call(&self.0.transport.update(chat, name), answer::acknowledges).await
     }
 
-    fn update_of(&self, chat: &ChatId, name: &ContactName) -> Call {
-        let transport = &self.0.transport;
-        match self.0.route {
-            Route::Update => transport.post("/v2/contacts/update", transport.update_body(Some(chat), name)),
-            Route::PutContact => {
-                let path = format!("/v2/contacts/{}", request::path_segment(chat));
-                transport.put("/v2/contacts/{chatId}", &path, transport.update_body(None, name))
-            }
+    /// Makes a call with its retries.
+    async fn call<T>(&self, call: &Call, read: Read<T>) -> Result<T, Error> {
+        let shared = &*self.0;
+        let mut attempts = shared.retry.start(&shared.budget, now());
+        loop {
+            let error = match shared.paced_attempt(call, attempts.number(), attempts.left(now()), read).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let wait = attempts.failed(error, now(), fastrand::f64())?;
+            tokio::time::sleep(wait).await;
         }
     }
+}
 
-    /// Makes a call, again and again as the policy says.
-    async fn call(&self, call: &Call) -> Result<transport::Answer, Error> {
-        let span = tracing::debug_span!("wawp", instance = %self.0.instance, route = call.route);
-        async {
-            let mut attempts = self.0.retry.start(&self.0.budget, Instant::now());
-            loop {
-                let outcome = match self.turn_within(attempts.left(Instant::now())).await {
-                    Ok(()) => self.attempt(call, attempts.number()).await,
-                    Err(error) => Err(error),
-                };
-                let error = match outcome {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) => error,
-                };
-                let wait = attempts.failed(error, Instant::now(), fastrand::f64())?;
-                tokio::time::sleep(wait).await;
-            }
+/// The runtime's clock, which a test can pause.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+impl Shared {
+    async fn paced_attempt<T>(&self, call: &Call, number: u32, patience: Duration, read: Read<T>) -> Result<T, Error> {
+        if let Err(left) = self.pace.turn(patience).await {
+            let error = Error::new(ErrorKind::RateLimited).with_retry_after(left).after(0);
+            return Err(error.with_hint("the server asked for a pause that is not over, so nothing was sent"));
         }
-        .instrument(span)
-        .await
+        self.attempt(call, number, read).await
     }
 
-    /// Waits for a turn, unless the server asked for a pause that is longer than there is time.
-    async fn turn_within(&self, patience: Duration) -> Result<(), Error> {
-        self.0
-            .limiter
-            .turn(patience)
-            .await
-            .map_err(|left| Error::new(ErrorKind::RateLimited).with_retry_after(left).after(0))
-    }
-
-    /// One request, and what its answer means for the instance as a whole.
-    async fn attempt(&self, call: &Call, number: u32) -> Result<transport::Answer, Error> {
-        let began = Instant::now();
-        let outcome = self.0.transport.send(call).await;
-        let status = outcome.as_ref().map_or_else(Error::status, |answer| Some(answer.status));
-        let elapsed = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match &outcome {
-            Ok(_) => {
-                self.0.budget.deposit();
-                tracing::debug!(attempt = number, status, elapsed_ms = elapsed, "answered");
-            }
+    async fn attempt<T>(&self, call: &Call, number: u32, read: Read<T>) -> Result<T, Error> {
+        let result = self.transport.attempt(call, number, read).await;
+        match &result {
+            Ok(_) => self.budget.deposit(),
             Err(error) => {
-                tracing::debug!(attempt = number, status, elapsed_ms = elapsed, kind = %error.kind(), "failed");
                 if let Some(wait) = error.retry_after() {
-                    self.0.limiter.pause(wait);
+                    self.pace.pause(wait);
                 }
             }
         }
-        outcome.map_err(|error| self.hint(error))
+        result
     }
+}
 
-    /// Says what to try when the server does not know the route.
-    fn hint(&self, error: Error) -> Error {
-        match (error.kind(), error.status(), self.0.route) {
-            (ErrorKind::Route, Some(300..=399), _) => error.with_hint("it redirects elsewhere; check the base URL"),
-            (ErrorKind::Route, _, Route::Update) => {
-                error.with_hint("try `.route(Route::PutContact)`, or check the base URL")
-            }
-            (ErrorKind::Route, _, Route::PutContact) => {
-                error.with_hint("try `.route(Route::Update)`, or check the base URL")
-            }
-            _ => error,
-        }
+impl Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("instance", self.instance())
+            .field("pace", &self.0.pace.interval())
+            .field("retry", &self.0.retry)
+            .finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl AddressBook for Client {
     fn instance(&self) -> &InstanceId {
-        &self.0.instance
+        self.0.transport.instance()
     }
 
     fn deadline(&self) -> Duration {
-        self.0.timeout
+        self.0.transport.timeout()
     }
 
     fn interval(&self) -> Duration {
-        self.0.limiter.interval()
+        self.0.pace.interval()
     }
 
     async fn turn(&self) -> Turn {
-        // However long the server asked to wait: whoever drives decides how long to stand in line.
-        while self.0.limiter.turn(Duration::MAX).await.is_err() {}
-        Turn::grant()
+        // Only a pause beyond the patience fails, and none is.
+        let _ = self.0.pace.turn(Duration::MAX).await;
+        Turn(())
     }
 
-    async fn update(&self, _: Turn, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
-        self.attempt(&self.update_of(chat, name), 1).await.map(drop)
+    async fn update(&self, Turn(()): Turn, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
+        self.0.attempt(&self.0.transport.update(chat, name), 1, answer::acknowledges).await
     }
 
-    async fn contact(&self, _: Turn, chat: &ChatId) -> Result<Option<Contact>, Error> {
-        reads::contact(&self.attempt(&self.contact_call(chat), 1).await?)
+    async fn contact(&self, Turn(()): Turn, chat: &ChatId) -> Result<Option<Contact>, Error> {
+        self.0.attempt(&self.0.transport.contact(chat), 1, reads::contact).await
     }
 
-    async fn page(&self, _: Turn, offset: usize, limit: usize) -> Result<Page, Error> {
-        reads::page(&self.attempt(&self.contacts_call(offset, limit), 1).await?, limit)
+    async fn page(&self, Turn(()): Turn, offset: usize, limit: usize) -> Result<Page, Error> {
+        if !(1..=reads::LIMIT).contains(&limit) {
+            return Err(Error::new(ErrorKind::Configuration).after(0).with_hint("a page has 1 to 1000 entries"));
+        }
+        self.0.attempt(&self.0.transport.contacts(offset, limit), 1, reads::page).await
     }
 }
 
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("instance", &self.0.instance)
-            .field("host", &self.0.transport.host())
-            .field("route", &self.0.route)
-            .field("credentials", &self.0.credentials)
-            .field("retry", &self.0.retry)
-            .finish_non_exhaustive()
+/// An address book that a sync can write: Wawp's [`Client`], or another provider behind the same four verbs.
+///
+/// Every call takes a [`Turn`], which [`turn`](Self::turn) hands out at the instance's pace, and makes **one attempt**. Whoever
+/// drives an address book owns the retrying, so that there is one layer of it; and may stop while it waits for a turn, when
+/// nothing has been sent.
+#[async_trait]
+pub trait AddressBook: Debug + Send + Sync + 'static {
+    /// The instance whose address book this is.
+    fn instance(&self) -> &InstanceId;
+
+    /// The longest time that an update, once begun, can still take effect.
+    fn deadline(&self) -> Duration;
+
+    /// The shortest time between two calls, zero for none; tells a plan how long it takes.
+    fn interval(&self) -> Duration;
+
+    /// Waits until the instance may be called, and not before a time that the server asked for.
+    ///
+    /// Dropping the future gives the turn up.
+    async fn turn(&self) -> Turn;
+
+    /// Makes the address book show `name` for `chat`, adding the contact if it is new.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::class`] says what to do; [`Error::is_in_doubt`] whether the name may have been set all the same.
+    async fn update(&self, turn: Turn, chat: &ChatId, name: &ContactName) -> Result<(), Error>;
+
+    /// Reads one contact; `None` if the address book does not know it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`update`](Self::update); a read is never in doubt.
+    async fn contact(&self, turn: Turn, chat: &ChatId) -> Result<Option<Contact>, Error>;
+
+    /// Reads one page of the whole address book, ordered by id; a page of fewer than `limit` is the last.
+    ///
+    /// # Errors
+    ///
+    /// As for [`contact`](Self::contact).
+    async fn page(&self, turn: Turn, offset: usize, limit: usize) -> Result<Page, Error>;
+}
+
+/// The right to make one call now.
+#[derive(Debug)]
+#[must_use = "a turn is spent by the call that it is passed to"]
+pub struct Turn(());
+
+impl Turn {
+    /// Grants a turn; for implementers of [`AddressBook`].
+    pub fn grant() -> Self {
+        Self(())
+    }
+}
+
+/// One page of an address book.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Page {
+    /// The persons on it; groups and other things that are no person are left out.
+    pub contacts: Vec<Contact>,
+    /// How many entries the server sent, persons or not.
+    pub entries: usize,
+}
+
+/// What an address book says of one person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Contact {
+    /// The person's chat.
+    pub chat: ChatId,
+    /// The saved name; `None` if the person is not saved. Never the pushname.
+    pub name: Option<String>,
+    /// The public name that the person chose.
+    pub pushname: Option<String>,
+}
+
+impl Contact {
+    /// A person who is not saved and whose pushname is not known; for implementers of [`AddressBook`].
+    #[must_use]
+    pub fn new(chat: ChatId) -> Self {
+        Self { chat, name: None, pushname: None }
     }
 }

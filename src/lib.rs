@@ -81,13 +81,11 @@ pub mod webhook;
 
 mod wire;
 
+pub use client::{AddressBook, Client};
+pub use contact::{ChatId, ContactName, InstanceId, Phone};
 #[cfg(feature = "phone")]
 pub use contact::{ParseRegionError, Region};
-pub use {
-    client::{AddressBook, Client},
-    contact::{ChatId, ContactName, InstanceId, Phone},
-    error::{Class, Error, ErrorKind},
-    pace::Pace,
-    retry::RetryPolicy,
-    sync::Sync,
-};
+pub use error::{Class, Error, ErrorKind};
+pub use pace::Pace;
+pub use retry::RetryPolicy;
+pub use sync::Sync;

@@ -154,10 +154,13 @@ fn is_worth_repeating(error: &Error) -> bool {
     }
 }
 
+/// The longest wait taken from a header; longer ones are as good as for ever.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 86_400);
+
 /// Reads the value of a `Retry-After` header in either form, seconds or a date; a date that has passed means now.
 ///
-/// For implementations of [`AddressBook`](crate::AddressBook) that speak HTTP, to pass on by
-/// [`Error::with_retry_after`](crate::Error::with_retry_after).
+/// `now` is the server's clock, where it says so (`Date`). For implementations of [`AddressBook`](crate::AddressBook) that speak
+/// HTTP, to pass on by [`Error::with_retry_after`].
 ///
 /// ```
 /// # use std::time::{Duration, SystemTime};
@@ -169,12 +172,12 @@ fn is_worth_repeating(error: &Error) -> bool {
 #[must_use]
 pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
-    if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Longer than any number that fits is still: not now.
-        return (!value.is_empty()).then(|| Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Only a number beyond all measure fails to parse.
+        return Some(value.parse().map_or(LONGEST_WAIT, Duration::from_secs).min(LONGEST_WAIT));
     }
-    let at = httpdate::parse_http_date(value).ok()?;
-    Some(at.duration_since(now).unwrap_or_default())
+    let until = httpdate::parse_http_date(value).ok()?;
+    Some(until.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
 }
 
 /// What all calls of a client together may spend on retries.
@@ -341,21 +344,16 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_in_both_forms_and_nothing_else() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-        let table = [
-            ("7", seconds(7)),
-            (" 0 ", seconds(0)),
-            ("Fri, 02 Jan 2026 03:04:35 GMT", seconds(30)),
-            ("Fri, 02 Jan 2026 03:00:00 GMT", seconds(0)),
-            ("99999999999999999999999", seconds(u64::from(u32::MAX))),
-            ("soon", None),
-            ("-1", None),
-            ("1.5", None),
-            ("", None),
-        ];
-        for (value, expected) in table {
-            assert_eq!(parse_retry_after(value, now), expected, "{value:?}");
+        let now = httpdate::parse_http_date("Sat, 21 Nov 2026 10:00:00 GMT").unwrap();
+        let seconds = |value| parse_retry_after(value, now).map(|wait| wait.as_secs());
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds(" 0 "), Some(0));
+        assert_eq!(seconds("Sat, 21 Nov 2026 10:01:30 GMT"), Some(90));
+        assert_eq!(seconds("Saturday, 21-Nov-26 10:01:30 GMT"), Some(90));
+        assert_eq!(seconds("Sat, 21 Nov 2026 09:00:00 GMT"), Some(0));
+        assert_eq!(seconds("99999999999999999999999"), Some(LONGEST_WAIT.as_secs()));
+        for nonsense in ["", "soon", "-1", "1.5"] {
+            assert_eq!(seconds(nonsense), None, "{nonsense}");
         }
     }
 }

@@ -5,18 +5,18 @@
 //! keeps an address book in memory, so the code under test runs as it will run for real, retries and all.
 //!
 //! ```
-//! use wawp_contacts::{ChatId, testkit::{Entry, WawpServer}};
+//! use wawp_contacts::{ChatId, ContactName, testkit::WawpServer};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = WawpServer::start().await;
 //! let bob: ChatId = "15551234567@c.us".parse()?;
-//! server.seed([Entry::saved(&bob, "Bob from the gym").with_pushname("bobby")]);
+//! server.on_update(&bob).drop_answer().once();
 //!
-//! // Here the code under test runs, against `server.url()`, `server.instance()` and `server.token()`.
+//! server.client().update_contact(&bob, &ContactName::new("Bob", "[Lead]")?).await?;
 //!
-//! server.assert_contact(&bob, "Bob from the gym");
-//! assert!(server.calls().is_empty());
+//! server.assert_contact(&bob, "Bob [Lead]");
+//! assert_eq!(server.calls().len(), 2, "a call whose answer was lost is made again");
 //! # Ok(())
 //! # }
 //! ```
@@ -58,7 +58,7 @@ mod rule;
 #[cfg(feature = "webhooks")]
 pub mod signing;
 
-use std::{fmt, sync::Arc, thread};
+use std::{fmt, sync::Arc, thread, time::Duration};
 
 use secrecy::SecretString;
 use wiremock::MockServer;
@@ -70,7 +70,7 @@ pub use self::{
     book::Entry,
     rule::{Rule, When},
 };
-use crate::{ChatId, InstanceId, Phone, client::Contact};
+use crate::{ChatId, Client, InstanceId, Pace, Phone, RetryPolicy, client::Contact};
 
 /// A Wawp server in this process, with an address book in memory.
 ///
@@ -141,6 +141,19 @@ impl WawpServer {
     #[must_use]
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// A client of the instance: without a pace, and with retries that follow within milliseconds.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the HTTP client cannot be set up, for instance for want of the platform's certificates.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        let retry = RetryPolicy::default().backing_off(Duration::from_millis(1), Duration::from_millis(5));
+        let builder = Client::builder(self.instance.clone(), SecretString::from(self.token.clone()));
+        let client = builder.base_url(self.url()).pace(Pace::unlimited()).retry(retry).build();
+        client.unwrap_or_else(|error| panic!("no client for the stand-in server: {error}"))
     }
 
     /// Puts entries into the address book as if they had always been there.

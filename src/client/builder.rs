@@ -1,58 +1,69 @@
-//! Setting a client up.
+use std::{fmt, time::Duration};
 
-use std::{env, fmt, net::IpAddr, time::Duration};
-
-use reqwest::{
-    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
-    redirect::Policy,
-    retry,
-};
+use reqwest::{Url, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
-use url::{Host, Url};
+use url::Host;
 
-use super::{Client, Shared, transport::Transport};
-use crate::{
-    Error, ErrorKind, InstanceId, Pace, RetryPolicy,
-    pace::Limiter,
-    retry::Budget,
-    wire::{
-        redact::Redactor,
-        request::{self, BodyStart},
-    },
+use super::{
+    Client, Shared,
+    transport::{Setup, Transport},
 };
+use crate::{Error, ErrorKind, InstanceId, Pace, RetryPolicy, pace::Limiter, retry::Budget};
 
 const BASE_URL: &str = "https://api.wawp.net";
-/// Longer than the 15 s for which the engine waits for a sleeping session.
+const USER_AGENT: &str = concat!("wawp-contacts/", env!("CARGO_PKG_VERSION"));
+/// The server may wait 15 s for a sleeping session before it answers.
 const TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shorter than the 5 s for which the most impatient servers keep a connection: one that they are about to close is not used.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+const IDLE_CONNECTIONS: usize = 256;
 
-/// The route by which names are saved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The route that sets a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Route {
-    /// `POST /v2/contacts/update`, all values in the body.
+    /// `POST /v2/contacts/update`, the documented one.
     #[default]
     Update,
-    /// `PUT /v2/contacts/{chatId}`, the names in the body.
+    /// `PUT /v2/contacts/{chatId}`, as some clients have it.
     PutContact,
 }
 
-/// Where the instance id and the token travel. All four are in use; Wawp's pages prefer the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Where instance id and access token go in a write.
+///
+/// Reads have no body: with [`Body`](Self::Body) they carry both in the query, as the API has it. Proxies like to log queries; the
+/// header styles keep the token out of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Writes: `instance_id` and `access_token` in the JSON body. Reads: in the query.
-    #[default]
+    /// In the JSON body, as `instance_id` and `access_token`. The default of [`Route::Update`].
     Body,
-    /// `instance_id` and `access_token` in the query. Proxies log queries: prefer another style.
+    /// In the query, as `instance_id` and `access_token`. The default of [`Route::PutContact`].
     Query,
-    /// `Authorization: Bearer <token>` and `X-Instance-ID`.
+    /// In the headers `Authorization: Bearer` and `X-Instance-ID`.
     Bearer,
-    /// The header `access-token`, and `X-Instance-ID`.
+    /// The token in the header `access-token`, the instance as in [`Body`](Self::Body).
     Header,
 }
 
-/// Sets a [`Client`] up.
-#[must_use = "a builder does nothing until it is built"]
+/// Sets up a [`Client`].
+///
+/// ```
+/// use std::time::Duration;
+/// use wawp_contacts::{Client, Pace, RetryPolicy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::builder("my-instance".parse()?, "my-token")
+///     .pace(Pace::per_second(2.0).burst(4))
+///     .retry(RetryPolicy::default().max_attempts(6))
+///     .timeout(Duration::from_secs(20))
+///     .build()?;
+/// assert_eq!(client.instance().as_str(), "my-instance");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder makes a client with build()"]
 pub struct ClientBuilder {
     instance: InstanceId,
     token: SecretString,
@@ -61,10 +72,10 @@ pub struct ClientBuilder {
     retry: RetryPolicy,
     pace: Pace,
     user_agent: String,
-    http: Option<reqwest::Client>,
     route: Route,
-    credentials: Credentials,
-    allows_plain_http: bool,
+    credentials: Option<Credentials>,
+    allow_plain_http: bool,
+    http: Option<reqwest::Client>,
 }
 
 impl ClientBuilder {
@@ -76,192 +87,115 @@ impl ClientBuilder {
             timeout: TIMEOUT,
             retry: RetryPolicy::default(),
             pace: Pace::default(),
-            user_agent: concat!("wawp-contacts/", env!("CARGO_PKG_VERSION")).into(),
-            http: None,
+            user_agent: USER_AGENT.into(),
             route: Route::default(),
-            credentials: Credentials::default(),
-            allows_plain_http: false,
+            credentials: None,
+            allow_plain_http: false,
+            http: None,
         }
     }
 
-    pub(super) fn from_env() -> Result<Self, Error> {
-        let unset = |hint| Error::new(ErrorKind::Configuration).with_hint(hint).after(0);
-        let instance = env::var("WAWP_INSTANCE_ID").map_err(|_| unset("WAWP_INSTANCE_ID is not set"))?;
-        let instance = instance.parse().map_err(|error| unset("WAWP_INSTANCE_ID is no instance id").because(error))?;
-        let token = env::var("WAWP_ACCESS_TOKEN").map_err(|_| unset("WAWP_ACCESS_TOKEN is not set"))?;
-        let builder = Self::new(instance, token.into());
-        Ok(match env::var("WAWP_BASE_URL") {
-            Ok(url) if !url.trim().is_empty() => builder.base_url(url),
-            _ => builder,
-        })
-    }
-
-    /// Sets the server; `https://api.wawp.net` by default. A path in it is kept in front of every route.
+    /// Sets where the server is, `https://api.wawp.net` by default; a path is kept in front of every route.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = url.into();
         self
     }
 
-    /// Sets how long one attempt may take in all; 30 s by default, because the server itself waits up to 15 s for a sleeping
-    /// session.
+    /// Sets how long one request may take, its answer included; 30 s by default.
+    ///
+    /// The server may wait 15 s for a sleeping session before it answers, so a shorter time makes timeouts whose outcome is
+    /// unknown.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
     /// Sets how calls are retried.
-    pub fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = retry;
+    ///
+    /// [`AddressBook`](crate::AddressBook) methods make one attempt, whatever the policy.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
         self
     }
 
-    /// Sets how often the instance may be called; once a second by default.
+    /// Sets how often the instance is called, over all clones of the client, reads included; once a second by default.
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
         self
     }
 
-    /// Sets the user agent; this crate's name and version by default.
+    /// Sets the `User-Agent` header.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = name.into();
         self
     }
 
-    /// Sets the HTTP client to use instead of an own one, for instance for a proxy or a private root certificate.
-    ///
-    /// Three things are then its builder's to see to: that it follows no redirects (`Policy::none()`), because a redirect could
-    /// take the token elsewhere; that it does not retry (`retry::never()`), or attempts are miscounted; and its user agent. The
-    /// timeout set here holds all the same.
-    pub fn http_client(mut self, http: reqwest::Client) -> Self {
-        self.http = Some(http);
-        self
-    }
-
-    /// Sets the route by which names are saved.
+    /// Sets the route of updates.
     pub fn route(mut self, route: Route) -> Self {
         self.route = route;
         self
     }
 
-    /// Sets where the credentials travel.
+    /// Sets where instance id and access token go.
     pub fn credentials(mut self, credentials: Credentials) -> Self {
-        self.credentials = credentials;
+        self.credentials = Some(credentials);
         self
     }
 
-    /// Allows plain http to any host: the token and all names then travel in the clear. To the loopback address it is always
-    /// allowed.
+    /// Allows plain http to other machines: whoever is on the way reads the token.
     pub fn allow_plain_http(mut self) -> Self {
-        self.allows_plain_http = true;
+        self.allow_plain_http = true;
         self
     }
 
-    /// Builds the client. Nothing is sent.
+    /// Uses this HTTP client, for instance for a proxy, own certificates or a shared pool.
+    ///
+    /// It must not follow redirects (`redirect::Policy::none()`): one that does takes the credentials along to wherever it is sent,
+    /// and this client can only report it afterwards. It should not retry by itself (`retry::never()`), or attempts are counted
+    /// too low. The [`timeout`](Self::timeout) and the user agent of this builder are set on every request and hold; its connect
+    /// timeout, pool and proxies are its own.
+    pub fn http_client(mut self, http: reqwest::Client) -> Self {
+        self.http = Some(http);
+        self
+    }
+
+    /// Makes the client.
     ///
     /// # Errors
     ///
-    /// Fails with [`ErrorKind::Configuration`] if the token is empty, or cannot travel in a header as set; if the base URL is none,
-    /// is plain http to another host than the loopback address, or carries credentials, a query or a fragment; and if TLS cannot be
-    /// set up.
+    /// [`ErrorKind::Configuration`] if the base URL is none, carries a user, a query or a fragment, or is plain http to another
+    /// machine that was not [allowed](Self::allow_plain_http); if the token is blank or the user agent is no header; or if TLS
+    /// cannot be set up.
     pub fn build(self) -> Result<Client, Error> {
-        let base = self.checked_base_url()?;
-        let headers = self.credential_headers()?;
-        let http = match &self.http {
-            Some(http) => http.clone(),
-            None => self.http_client_for(&base)?,
+        let base = checked_base(&self.base_url, self.allow_plain_http)?;
+        check_token(&self.token)?;
+        let follows_redirects = self.http.is_some();
+        let http = match self.http {
+            Some(http) => http,
+            None => own_http(&base, self.timeout)?,
         };
-        let token = self.token.expose_secret();
-        let fields = [("instance_id", self.instance.as_str()), ("access_token", token)];
-        let body = BodyStart::new(if self.credentials == Credentials::Body { &fields } else { &[] });
-        let transport = Transport {
+        let transport = Transport::new(Setup {
             http,
+            follows_redirects,
             base,
-            credentials: self.credentials,
-            headers,
-            body,
-            query: request::query(&fields),
-            redactor: Redactor::new(self.token.clone(), self.instance.as_str()),
-            timeout: self.timeout,
-        };
-        Ok(Client(std::sync::Arc::new(Shared {
             instance: self.instance,
-            transport,
-            route: self.route,
-            credentials: self.credentials,
-            retry: self.retry,
-            budget: Budget::default(),
-            limiter: Limiter::new(self.pace),
+            token: self.token,
             timeout: self.timeout,
-        })))
-    }
-
-    fn checked_base_url(&self) -> Result<Url, Error> {
-        let url: Url =
-            self.base_url.trim().parse().map_err(|_| wrong("the base URL is none, such as https://api.wawp.net"))?;
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("the base URL may hold a scheme, a host, a port and a path only"));
-        }
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if self.allows_plain_http || is_loopback(&url) => Ok(url),
-            "http" => Err(wrong(
-                "plain http would show the token to everybody on the way; use https, or `.allow_plain_http()`",
-            )),
-            _ => Err(wrong("the base URL begins with https://")),
-        }
-    }
-
-    fn credential_headers(&self) -> Result<HeaderMap, Error> {
-        let token = self.token.expose_secret();
-        if token.trim().is_empty() {
-            return Err(wrong("the access token is empty"));
-        }
-        let secret = |text: &str| {
-            let mut value =
-                HeaderValue::from_str(text).map_err(|_| wrong("the access token cannot travel in a header"))?;
-            value.set_sensitive(true);
-            Ok::<_, Error>(value)
-        };
-        let mut headers = HeaderMap::new();
-        match self.credentials {
-            Credentials::Body | Credentials::Query => return Ok(headers),
-            Credentials::Bearer => headers.insert(AUTHORIZATION, secret(&format!("Bearer {token}"))?),
-            Credentials::Header => headers.insert(HeaderName::from_static("access-token"), secret(token)?),
-        };
-        headers.insert(HeaderName::from_static("x-instance-id"), secret(self.instance.as_str())?);
-        Ok(headers)
-    }
-
-    fn http_client_for(&self, base: &Url) -> Result<reqwest::Client, Error> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(&self.user_agent)
-            .redirect(Policy::none())
-            .retry(retry::never())
-            .tcp_nodelay(true)
-            .pool_idle_timeout(Duration::from_secs(20));
-        if is_loopback(base) {
-            // A proxy of the environment must not see what is meant for this machine.
-            builder = builder.no_proxy();
-        }
-        builder.build().map_err(|error| wrong("the HTTP client cannot be set up").because(error.without_url()))
-    }
-}
-
-fn wrong(hint: &'static str) -> Error {
-    Error::new(ErrorKind::Configuration).with_hint(hint).after(0)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        None => false,
+            user_agent: self.user_agent,
+            route: self.route,
+            credentials: self.credentials.unwrap_or(match self.route {
+                Route::Update => Credentials::Body,
+                Route::PutContact => Credentials::Query,
+            }),
+        })?;
+        let shared = Shared { transport, pace: Limiter::new(self.pace), retry: self.retry, budget: Budget::default() };
+        Ok(Client(shared.into()))
     }
 }
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The base URL is not checked yet and may hold a password.
         f.debug_struct("ClientBuilder")
             .field("instance", &self.instance)
             .field("timeout", &self.timeout)
@@ -269,6 +203,158 @@ impl fmt::Debug for ClientBuilder {
             .field("pace", &self.pace)
             .field("route", &self.route)
             .field("credentials", &self.credentials)
+            .field("allow_plain_http", &self.allow_plain_http)
             .finish_non_exhaustive()
+    }
+}
+
+pub(super) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Client, Error> {
+    let instance = variable("WAWP_INSTANCE_ID").ok_or_else(|| wrong("WAWP_INSTANCE_ID is not set"))?;
+    let token = variable("WAWP_ACCESS_TOKEN").ok_or_else(|| wrong("WAWP_ACCESS_TOKEN is not set"))?;
+    let instance =
+        instance.parse().map_err(|error| wrong("WAWP_INSTANCE_ID cannot be used").because(Box::new(error)))?;
+    let builder = Client::builder(instance, token);
+    match variable("WAWP_BASE_URL") {
+        Some(url) => builder.base_url(url).build(),
+        None => builder.build(),
+    }
+}
+
+pub(super) fn wrong(hint: &'static str) -> Error {
+    Error::new(ErrorKind::Configuration).after(0).with_hint(hint)
+}
+
+/// The base URL, without a slash at the end of its path.
+fn checked_base(text: &str, allow_plain_http: bool) -> Result<Url, Error> {
+    let url = Url::parse(text.trim()).map_err(|error| wrong("the base URL is no URL").because(error))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("the base URL holds a user or a password; leave it out"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("the base URL has a query or a fragment; leave it out"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) || allow_plain_http => Ok(url),
+        "http" => Err(wrong("plain http would show the token to others; use https, or see allow_plain_http")),
+        _ => Err(wrong("the base URL is neither https nor http")),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+fn check_token(token: &SecretString) -> Result<(), Error> {
+    let token = token.expose_secret();
+    if token.is_empty() || token.chars().any(|char| char.is_control() || char.is_whitespace()) {
+        return Err(wrong("the access token is empty or holds white space"));
+    }
+    Ok(())
+}
+
+fn own_http(base: &Url, timeout: Duration) -> Result<reqwest::Client, Error> {
+    if base.scheme() == "https" && cfg!(not(any(feature = "rustls", feature = "native-tls"))) {
+        return Err(wrong("there is no TLS in this build; switch on the feature rustls or native-tls"));
+    }
+    let mut http = reqwest::Client::builder()
+        .retry(reqwest::retry::never())
+        .redirect(Policy::none())
+        .referer(false)
+        .http1_only()
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT.min(timeout))
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS);
+    if base.scheme() == "http" {
+        // A proxy from the environment would read the token.
+        http = http.no_proxy();
+    }
+    http.build().map_err(|error| wrong("the HTTP client cannot be set up").because(error.without_url()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(url: &str) -> Result<Client, Error> {
+        Client::builder("i".parse().unwrap(), "s3cret").base_url(url).build()
+    }
+
+    #[test]
+    fn https_and_this_machine_are_taken() {
+        for url in [
+            "https://api.wawp.net",
+            "https://proxy.example/wawp/",
+            "http://127.0.0.1:1",
+            "http://127.8.9.10",
+            "http://[::1]:80",
+            "http://localhost:8080/x",
+            "HTTP://LOCALHOST",
+        ] {
+            assert!(build(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn other_bases_are_refused_without_being_shown() {
+        for url in [
+            "",
+            "api.wawp.net",
+            "ftp://127.0.0.1",
+            "http://api.wawp.net",
+            "http://localhost.example",
+            "http://128.0.0.1",
+            "http://[::2]",
+            "https://user@s3cret.example",
+            "https://:s3cret@api.wawp.net",
+            "https://api.wawp.net?access_token=s3cret",
+            "https://api.wawp.net#s3cret",
+        ] {
+            let error = build(url).unwrap_err();
+            assert_eq!((error.kind(), error.attempts()), (ErrorKind::Configuration, 0), "{url}");
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn plain_http_to_others_has_to_be_allowed() {
+        let builder = Client::builder("i".parse().unwrap(), "s3cret").base_url("http://api.wawp.net");
+        assert!(builder.allow_plain_http().build().is_ok());
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_one_is_refused() {
+        for token in ["", " ", "a b", "a\nb"] {
+            let error = Client::builder("i".parse().unwrap(), token).build().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{token:?}");
+        }
+    }
+
+    #[test]
+    fn the_environment_gives_instance_token_and_base() {
+        let environment = |without: &'static str, base: &'static str| {
+            move |name: &str| {
+                let value = match name {
+                    "WAWP_INSTANCE_ID" => "my-instance",
+                    "WAWP_ACCESS_TOKEN" => "s3cret",
+                    _ => base,
+                };
+                (name != without).then(|| value.to_owned())
+            }
+        };
+        let client = from_variables(environment("WAWP_BASE_URL", "")).unwrap();
+        assert_eq!(client.instance().as_str(), "my-instance");
+        assert!(from_variables(environment("", "http://127.0.0.1:1")).is_ok());
+        assert!(from_variables(environment("", "http://example.com")).is_err());
+        for missing in ["WAWP_INSTANCE_ID", "WAWP_ACCESS_TOKEN"] {
+            let error = from_variables(environment(missing, "")).unwrap_err();
+            assert!(error.to_string().contains(missing), "{error}");
+        }
     }
 }

@@ -1,154 +1,251 @@
-//! Requests out, answers in, and whatever goes wrong on the way.
+use std::time::{Duration, Instant, SystemTime};
 
-use std::{
-    error::Error as StdError,
-    time::{Duration, SystemTime},
-};
-
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::{
-    Method, Response,
-    header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+    Method, Request, Response, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
-use url::Url;
+use secrecy::{ExposeSecret, SecretString};
+use tracing::{Instrument, Span, debug, debug_span, field, trace};
 
-use super::Credentials;
+use super::{
+    Read,
+    builder::{Credentials, Route, wrong},
+};
 use crate::{
-    ChatId, ContactName, Error, ErrorKind,
+    ChatId, ContactName, Error, ErrorKind, InstanceId, Phone,
     retry::parse_retry_after,
     wire::{
-        answer::{self, Refusal},
-        json::Json,
+        answer,
         redact::Redactor,
         request::{self, BodyStart},
     },
 };
 
-/// The largest answer read of a write, or of a read of one thing.
-const SMALL: usize = 64 * 1024;
-/// The largest page read of an address book.
-const LARGE: usize = 8 * 1024 * 1024;
+/// Of the answer to one question, this much is read.
+const MAX_BODY: usize = 64 * 1024;
+/// Of a page of up to 1,000 entries, this much is read.
+const MAX_PAGE: usize = 8 * 1024 * 1024;
 
-/// Sends requests to one server with one set of credentials.
-pub(super) struct Transport {
+/// What a transport is made of.
+pub(super) struct Setup {
     pub(super) http: reqwest::Client,
+    /// Whether the HTTP client is the user's own, and may follow redirects.
+    pub(super) follows_redirects: bool,
     pub(super) base: Url,
-    pub(super) credentials: Credentials,
-    /// Headers of every request: those of the header styles of credentials.
-    pub(super) headers: HeaderMap,
-    /// The start of every JSON body: instance and token, if they travel there.
-    pub(super) body: BodyStart,
-    /// Instance and token as a query.
-    pub(super) query: String,
-    pub(super) redactor: Redactor,
-    /// How long one attempt may take.
+    pub(super) instance: InstanceId,
+    pub(super) token: SecretString,
     pub(super) timeout: Duration,
+    pub(super) user_agent: String,
+    pub(super) route: Route,
+    pub(super) credentials: Credentials,
 }
 
-/// One request, ready to be sent as often as it takes.
+/// Makes requests and reads answers; neither waits nor repeats.
+pub(super) struct Transport {
+    http: reqwest::Client,
+    follows_redirects: bool,
+    base: Url,
+    instance: InstanceId,
+    timeout: Duration,
+    route: Route,
+    headers: HeaderMap,
+    body_start: BodyStart,
+    /// The credentials of writes and of reads, as far as they go into the query.
+    write_query: String,
+    read_query: String,
+    update_url: Url,
+    redactor: Redactor,
+}
+
+/// One request, which may be made several times.
 pub(super) struct Call {
-    /// The route as the documentation writes it, without ids: safe to log.
-    pub(super) route: &'static str,
+    route: &'static str,
     method: Method,
     url: Url,
     body: Option<Bytes>,
-    cap: usize,
-    is_write: bool,
+    is_read: bool,
+    max_answer: usize,
+    /// What to try if the server does not know the route.
+    hint: &'static str,
 }
 
-impl Call {
-    /// Lets the answer be as long as a page of an address book.
-    pub(super) fn with_large_answer(mut self) -> Self {
-        self.cap = LARGE;
-        self
-    }
-}
-
-/// The body of a successful answer.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Bytes,
-}
-
-impl Answer {
-    /// The JSON in it.
-    pub(super) fn json(&self) -> Json<'_> {
-        // It was parsed once to see whether it is an error.
-        Json::parse(&self.body).unwrap_or(Json::Null)
-    }
+/// An answer as it came.
+struct Reply {
+    status: u16,
+    retry_after: Option<Duration>,
+    body: Vec<u8>,
 }
 
 impl Transport {
-    pub(super) fn host(&self) -> &str {
-        self.base.host_str().unwrap_or_default()
+    pub(super) fn new(setup: Setup) -> Result<Self, Error> {
+        let (instance, token) = (setup.instance.as_str(), setup.token.expose_secret());
+        let both = [("instance_id", instance), ("access_token", token)];
+        let (in_body, in_write_query, in_read_query) = match setup.credentials {
+            Credentials::Body => (&both[..], &both[..0], &both[..]),
+            Credentials::Query => (&both[..0], &both[..], &both[..]),
+            Credentials::Bearer => (&both[..0], &both[..0], &both[..0]),
+            Credentials::Header => (&both[..1], &both[..0], &both[..1]),
+        };
+        let mut transport = Self {
+            headers: headers(&setup)?,
+            body_start: BodyStart::new(in_body),
+            write_query: request::query(in_write_query),
+            read_query: request::query(in_read_query),
+            update_url: setup.base.clone(),
+            redactor: Redactor::new(setup.token.clone(), instance),
+            http: setup.http,
+            follows_redirects: setup.follows_redirects,
+            base: setup.base,
+            instance: setup.instance,
+            timeout: setup.timeout,
+            route: setup.route,
+        };
+        transport.update_url = transport.url("/v2/contacts/update", &transport.write_query);
+        Ok(transport)
     }
 
-    pub(super) fn update_body(&self, chat: Option<&ChatId>, name: &ContactName) -> Bytes {
-        self.body.update(chat, name)
+    pub(super) fn instance(&self) -> &InstanceId {
+        &self.instance
     }
 
-    /// A write by POST.
-    pub(super) fn post(&self, route: &'static str, body: Bytes) -> Call {
-        self.write(route, Method::POST, route, body)
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
-    /// A write by PUT to a path that holds an id.
-    pub(super) fn put(&self, route: &'static str, path: &str, body: Bytes) -> Call {
-        self.write(route, Method::PUT, path, body)
-    }
-
-    fn write(&self, route: &'static str, method: Method, path: &str, body: Bytes) -> Call {
-        let query = if self.credentials == Credentials::Query { &*self.query } else { "" };
-        Call { route, method, url: self.url(path, query), body: Some(body), cap: SMALL, is_write: true }
-    }
-
-    /// A read by POST, with the credentials wherever those of a write are.
-    pub(super) fn ask(&self, route: &'static str) -> Call {
-        Call { is_write: false, ..self.post(route, self.body.alone()) }
-    }
-
-    /// A read by GET; credentials travel in the query unless they travel in headers.
-    pub(super) fn get(&self, route: &'static str, path: &str, fields: &[(&str, &str)]) -> Call {
-        let mut query = request::query(fields);
-        if matches!(self.credentials, Credentials::Body | Credentials::Query) {
-            let separator = if query.is_empty() { "" } else { "&" };
-            query = format!("{query}{separator}{}", self.query);
+    /// The call that sets a name.
+    pub(super) fn update(&self, chat: &ChatId, name: &ContactName) -> Call {
+        trace!(%chat, "update");
+        match self.route {
+            Route::Update => Call {
+                route: "POST /v2/contacts/update",
+                method: Method::POST,
+                url: self.update_url.clone(),
+                body: Some(self.body_start.update(Some(chat), name)),
+                is_read: false,
+                max_answer: MAX_BODY,
+                hint: "try the other one, PUT /v2/contacts/{chatId}: .route(Route::PutContact)",
+            },
+            Route::PutContact => Call {
+                route: "PUT /v2/contacts/{chatId}",
+                method: Method::PUT,
+                url: self.url(&format!("/v2/contacts/{}", request::path_segment(chat)), &self.write_query),
+                body: Some(self.body_start.update(None, name)),
+                is_read: false,
+                max_answer: MAX_BODY,
+                hint: "try the other one, POST /v2/contacts/update: .route(Route::Update)",
+            },
         }
-        let url = self.url(path, &query);
-        Call { route, method: Method::GET, url, body: None, cap: SMALL, is_write: false }
+    }
+
+    pub(super) fn contact(&self, chat: &ChatId) -> Call {
+        self.read("GET /v2/contacts", "/v2/contacts", &[("contactId", chat.as_str())])
+    }
+
+    pub(super) fn contacts(&self, offset: usize, limit: usize) -> Call {
+        let (offset, limit) = (offset.to_string(), limit.to_string());
+        let order = [("limit", limit.as_str()), ("offset", &offset), ("sortBy", "id"), ("sortOrder", "ASC")];
+        Call { max_answer: MAX_PAGE, ..self.read("GET /v2/contacts/all", "/v2/contacts/all", &order) }
+    }
+
+    pub(super) fn check_exists(&self, phone: &Phone) -> Call {
+        self.read("GET /v2/contacts/check-exists", "/v2/contacts/check-exists", &[("phone", phone.as_str())])
+    }
+
+    pub(super) fn lids(&self, offset: usize, limit: usize) -> Call {
+        let (offset, limit) = (offset.to_string(), limit.to_string());
+        let window = [("limit", limit.as_str()), ("offset", &offset)];
+        Call { max_answer: MAX_PAGE, ..self.read("GET /v2/lids", "/v2/lids", &window) }
+    }
+
+    pub(super) fn phone_of(&self, lid: &ChatId) -> Call {
+        self.read("GET /v2/lids/{lid}", &format!("/v2/lids/{}", request::path_segment(lid)), &[])
+    }
+
+    pub(super) fn lid_of(&self, phone: &Phone) -> Call {
+        self.read("GET /v2/lids/pn/{number}", &format!("/v2/lids/pn/{phone}"), &[])
+    }
+
+    pub(super) fn session(&self, method: Method) -> Call {
+        if method == Method::GET {
+            return self.read("GET /v2/session/info", "/v2/session/info", &[]);
+        }
+        Call {
+            route: "POST /v2/session/info",
+            method,
+            url: self.url("/v2/session/info", &self.write_query),
+            body: Some(self.body_start.alone()),
+            is_read: true,
+            max_answer: MAX_BODY,
+            hint: "check the base URL",
+        }
+    }
+
+    fn read(&self, route: &'static str, path: &str, fields: &[(&str, &str)]) -> Call {
+        let mut query = request::query(fields);
+        if !query.is_empty() && !self.read_query.is_empty() {
+            query.push('&');
+        }
+        query.push_str(&self.read_query);
+        Call {
+            route,
+            method: Method::GET,
+            url: self.url(path, &query),
+            body: None,
+            is_read: true,
+            max_answer: MAX_BODY,
+            hint: "check the base URL",
+        }
     }
 
     fn url(&self, path: &str, query: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        url.set_query(Some(query).filter(|query| !query.is_empty()));
+        url.set_query((!query.is_empty()).then_some(query));
         url
     }
 
-    /// Sends a request once.
-    pub(super) async fn send(&self, call: &Call) -> Result<Answer, Error> {
-        let result = self.exchange(call).await;
-        // A read leaves nothing behind.
-        result.map_err(|error| if call.is_write { error } else { error.without_doubt() })
+    /// Makes a request once and reads the answer.
+    pub(super) async fn attempt<T>(&self, call: &Call, number: u32, read: Read<T>) -> Result<T, Error> {
+        let span = self.span(call, number);
+        let began = Instant::now();
+        let reply = self.exchange(call).instrument(span.clone()).await;
+        let result = reply.and_then(|reply| self.interpret(&reply, read));
+        let result = result.map_err(|error| finish(error, call));
+        log(&span, result.as_ref().err(), began.elapsed());
+        result
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Answer, Error> {
-        let response = self.http.execute(self.request(call)).await.map_err(lost)?;
+    fn span(&self, call: &Call, number: u32) -> Span {
+        debug_span!(
+            "request",
+            instance = %self.instance,
+            route = call.route,
+            attempt = number,
+            status = field::Empty,
+            elapsed_ms = field::Empty,
+        )
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<Reply, Error> {
+        let response = self.http.execute(self.request(call)).await.map_err(unanswered)?;
+        if self.follows_redirects && *response.url() != call.url {
+            let hint = "the HTTP client given to the builder follows redirects; set its policy to none()";
+            return Err(Error::new(ErrorKind::Configuration).with_doubt(true).with_hint(hint));
+        }
         let status = response.status().as_u16();
-        let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let wait = wait.and_then(|value| parse_retry_after(value, SystemTime::now()));
-        let body = read(response, call.cap).await.map_err(|error| error.with_status(status))?;
-        let judged =
-            if call.is_write { answer::judge_write(status, &body) } else { answer::judge(status, &body).map(drop) };
-        match judged {
-            Ok(()) => Ok(Answer { status, body }),
-            Err(refusal) => Err(self.explain(refusal, status, wait)),
+        Span::current().record("status", status);
+        let retry_after = retry_after(response.headers());
+        let (body, end) = read_body(response, call.max_answer).await;
+        match end {
+            // Without all of a good answer nothing is proven; a bad one is bad by its status already.
+            Err(error) if (200..300).contains(&status) => Err(error.with_status(status)),
+            _ => Ok(Reply { status, retry_after, body }),
         }
     }
 
-    fn request(&self, call: &Call) -> reqwest::Request {
-        let mut request = reqwest::Request::new(call.method.clone(), call.url.clone());
+    fn request(&self, call: &Call) -> Request {
+        let mut request = Request::new(call.method.clone(), call.url.clone());
         request.headers_mut().clone_from(&self.headers);
         *request.timeout_mut() = Some(self.timeout);
         if let Some(body) = &call.body {
@@ -158,54 +255,90 @@ impl Transport {
         request
     }
 
-    fn explain(&self, refusal: Refusal, status: u16, wait: Option<Duration>) -> Error {
-        let Refusal { kind, code, message } = refusal;
-        let mut error = Error::new(kind).with_status(status).with_code(code.map(|code| self.redactor.clean(&code)));
-        if let Some(message) = message {
-            error = error.with_message(&self.redactor.clean(&message));
-        }
-        match wait {
+    fn interpret<T>(&self, reply: &Reply, read: Read<T>) -> Result<T, Error> {
+        let unread = || Error::new(ErrorKind::Decode).with_status(reply.status);
+        let value = answer::understand(reply.status, &reply.body, &self.redactor)
+            .and_then(|json| read(&json).ok_or_else(unread));
+        value.map_err(|error| match reply.retry_after {
             Some(wait) => error.with_retry_after(wait),
             None => error,
-        }
+        })
     }
 }
 
-/// Reads a body up to a cap.
-async fn read(mut response: Response, cap: usize) -> Result<Bytes, Error> {
-    let Some(first) = response.chunk().await.map_err(lost)? else { return Ok(Bytes::new()) };
-    let mut body = BytesMut::new();
-    let mut chunk = first;
+fn headers(setup: &Setup) -> Result<HeaderMap, Error> {
+    let token = setup.token.expose_secret();
+    let mut headers = HeaderMap::new();
+    let agent = HeaderValue::from_str(&setup.user_agent);
+    headers.insert(USER_AGENT, agent.map_err(|error| wrong("the user agent is no header").because(error))?);
+    match setup.credentials {
+        Credentials::Body | Credentials::Query => {}
+        Credentials::Bearer => {
+            headers.insert(AUTHORIZATION, secret_header(&format!("Bearer {token}"))?);
+            headers.insert(HeaderName::from_static("x-instance-id"), secret_header(setup.instance.as_str())?);
+        }
+        Credentials::Header => {
+            headers.insert(HeaderName::from_static("access-token"), secret_header(token)?);
+        }
+    }
+    Ok(headers)
+}
+
+fn secret_header(text: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| wrong("the access token is no header"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn finish(error: Error, call: &Call) -> Error {
+    let error = if error.kind() == ErrorKind::Route { error.with_hint(call.hint) } else { error };
+    if call.is_read { error.without_doubt() } else { error }
+}
+
+fn log(span: &Span, error: Option<&Error>, elapsed: Duration) {
+    span.record("elapsed_ms", u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    span.in_scope(|| match error {
+        None => debug!("done"),
+        Some(error) => debug!(kind = ?error.kind(), %error, "failed"),
+    });
+}
+
+/// Reads a body up to `max` bytes; what was read stays, whatever the end.
+async fn read_body(mut response: Response, max: usize) -> (Vec<u8>, Result<(), Error>) {
+    let mut body = Vec::new();
     loop {
-        if body.len() + chunk.len() > cap {
-            return Err(Error::new(ErrorKind::Decode).with_hint("the answer is too long"));
-        }
-        match response.chunk().await.map_err(lost)? {
-            // Nearly all answers come in one piece, which is then not copied.
-            None if body.is_empty() => return Ok(chunk),
-            None => {
-                body.extend_from_slice(&chunk);
-                return Ok(body.freeze());
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > max => {
+                body.extend_from_slice(&chunk[..max - body.len()]);
+                let hint = "the answer is larger than any that the API gives";
+                return (body, Err(Error::new(ErrorKind::Decode).with_hint(hint)));
             }
-            Some(next) => {
-                body.extend_from_slice(&chunk);
-                chunk = next;
-            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return (body, Ok(())),
+            Err(error) => return (body, Err(unanswered(error))),
         }
     }
 }
 
-/// What became of a request that has no answer: whether it was sent matters more than what the failure is called.
-fn lost(error: reqwest::Error) -> Error {
-    let kind = if error.is_connect() {
+/// Tells by *when* a request failed what may have become of it.
+fn unanswered(error: reqwest::Error) -> Error {
+    let kind = if error.is_builder() || error.is_redirect() {
+        ErrorKind::Configuration
+    } else if error.is_connect() {
         ErrorKind::Connect
     } else if error.is_timeout() {
         ErrorKind::Timeout
-    } else if error.is_builder() {
-        ErrorKind::Configuration
     } else {
         ErrorKind::Interrupted
     };
     // The URL can carry the token.
-    Error::new(kind).because(Box::<dyn StdError + Send + Sync>::from(error.without_url()))
+    Error::new(kind).because(error.without_url())
+}
+
+/// `Retry-After`, by the clock of the server where it tells the time.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let value = text(RETRY_AFTER)?;
+    let now = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    parse_retry_after(value, now.unwrap_or_else(SystemTime::now))
 }

@@ -1,212 +1,230 @@
-//! What an answer means: the table of errors of the API, as a pure function of status and body.
+//! From status and body to an answer, or to an error of the right kind.
 
-use std::borrow::Cow;
 
-use super::json::Json;
-use crate::ErrorKind;
+use super::{json::Json, redact::Redactor};
+use crate::{Error, ErrorKind};
 
-/// Why an answer is an error.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) kind: ErrorKind,
-    /// The server's own short word.
-    pub(crate) code: Option<String>,
-    /// What the server said, secrets and all.
-    pub(crate) message: Option<String>,
+/// Words by which a server names an error, whatever the status around them.
+const WORDS: &[(&str, ErrorKind)] = &[
+    ("invalid_session", ErrorKind::UnknownInstance),
+    ("session_not_found", ErrorKind::UnknownInstance),
+    ("instance_not_found", ErrorKind::UnknownInstance),
+    ("invalid_instance", ErrorKind::UnknownInstance),
+    ("missing_param", ErrorKind::Rejected),
+    ("invalid_param", ErrorKind::Rejected),
+    ("subscription_required", ErrorKind::Forbidden),
+    ("subscription_expired", ErrorKind::Forbidden),
+    ("forbidden", ErrorKind::Forbidden),
+    ("access_denied", ErrorKind::Forbidden),
+    ("quota_reached", ErrorKind::QuotaReached),
+    ("quota_exceeded", ErrorKind::QuotaReached),
+    ("rate_limited", ErrorKind::RateLimited),
+    ("rate_limit_exceeded", ErrorKind::RateLimited),
+    ("too_many_requests", ErrorKind::RateLimited),
+    ("unauthorized", ErrorKind::Unauthorized),
+    ("invalid_token", ErrorKind::Unauthorized),
+    ("invalid_access_token", ErrorKind::Unauthorized),
+    ("token_expired", ErrorKind::Unauthorized),
+    ("session_not_ready", ErrorKind::SessionNotReady),
+    ("session_not_working", ErrorKind::SessionNotReady),
+];
+
+/// States of a session other than working.
+const NOT_WORKING: &[&str] = &["STOPPED", "STARTING", "SCAN_QR_CODE", "FAILED", "PASSKEY_REQUIRED"];
+
+/// The body of a good answer, or what is wrong.
+pub(crate) fn understand<'a>(status: u16, body: &'a [u8], redactor: &Redactor) -> Result<Json<'a>, Error> {
+    let good = (200..300).contains(&status);
+    match Json::parse(body) {
+        Some(json) if good && Complaint::of(&json).is_none() => Ok(json),
+        Some(json) => Err(Complaint::read(&json).into_error(status, redactor)),
+        None if body.is_empty() && matches!(status, 204 | 205) => Ok(Json::Bool(true)),
+        None => Err(Complaint::from_text(&String::from_utf8_lossy(body)).into_error(status, redactor)),
+    }
 }
 
-/// Judges the answer to a write: only a JSON object that does not deny it is an acknowledgement.
-pub(crate) fn judge_write(status: u16, body: &[u8]) -> Result<(), Refusal> {
-    if status == 200 && matches!(body, br#"{"ok":true}"# | br#"{"success":true}"#) {
-        return Ok(());
-    }
-    match judge(status, body)? {
-        Json::Object(_) => Ok(()),
-        _ => Err(Refusal { kind: ErrorKind::Decode, code: None, message: text_of(body) }),
-    }
+/// Whether the answer to an update says that it was done: an object without a complaint, or a bare yes.
+pub(crate) fn acknowledges(json: &Json<'_>) -> Option<()> {
+    matches!(json, Json::Object(_) | Json::Bool(true)).then_some(())
 }
 
-/// Judges any answer, and gives the JSON in it back.
-pub(crate) fn judge(status: u16, body: &[u8]) -> Result<Json<'_>, Refusal> {
-    let json = Json::parse(body);
-    if !(200..300).contains(&status) {
-        let json = json.unwrap_or(Json::Null);
-        let kind = kind_of(status, &json);
-        return Err(refusal(kind, &json, body));
-    }
-    let Some(json) = json else {
-        return Err(Refusal { kind: ErrorKind::Decode, code: None, message: text_of(body) });
-    };
-    if is_denial(&json) {
-        let inner = json.any(&["status", "statusCode"]).and_then(Json::whole);
-        let kind = match inner.and_then(|status| u16::try_from(status).ok()) {
-            Some(status @ 400..=599) => kind_of(status, &json),
-            _ => kind_of_code(&json).unwrap_or(ErrorKind::Rejected),
+/// What a body says of an error; each part may be missing.
+#[derive(Debug, Default, PartialEq)]
+struct Complaint {
+    /// The server's word for it, as it spells it.
+    code: Option<String>,
+    kind: Option<ErrorKind>,
+    /// A status inside the body.
+    status: Option<u16>,
+    message: Option<String>,
+    /// Whether a body that is not JSON was there.
+    garbled: bool,
+}
+
+impl Complaint {
+    /// The complaint in the body of a good status, if it holds one.
+    fn of(json: &Json<'_>) -> Option<Self> {
+        let refused = match json {
+            Json::Bool(false) => true,
+            Json::Object(_) => is_refusal(json),
+            _ => false,
         };
-        return Err(refusal(kind, &json, body));
+        refused.then(|| Self::read(json))
     }
-    Ok(json)
-}
 
-/// A 2xx can carry an error.
-fn is_denial(json: &Json<'_>) -> bool {
-    let denies = |key| json.get(key).and_then(Json::truth) == Some(false);
-    let code = json.get("code").and_then(Json::text);
-    let has_error_code =
-        code.is_some_and(|code| !code.eq_ignore_ascii_case("success")) && json.get("message").is_some();
-    denies("ok") || denies("success") || denies("result") || has_error_code
-}
-
-fn kind_of(status: u16, json: &Json<'_>) -> ErrorKind {
-    let named = kind_of_code(json);
-    match status {
-        401 => ErrorKind::Unauthorized,
-        403 => named.filter(|kind| *kind == ErrorKind::QuotaReached).unwrap_or(ErrorKind::Forbidden),
-        404 => named.unwrap_or(ErrorKind::Route),
-        300..=399 | 405 | 501 => ErrorKind::Route,
-        // Asked too early, too long on its way, or a conflict with another writer: the same call may work later.
-        408 | 409 | 425 => ErrorKind::Server,
-        422 => named.unwrap_or(ErrorKind::SessionNotReady),
-        429 => named.filter(|kind| *kind == ErrorKind::QuotaReached).unwrap_or(ErrorKind::RateLimited),
-        400..=499 => named.unwrap_or(ErrorKind::Rejected),
-        500..=599 => ErrorKind::Server,
-        _ => ErrorKind::Decode,
-    }
-}
-
-/// What the server's own word says, where it says more than the status.
-fn kind_of_code(json: &Json<'_>) -> Option<ErrorKind> {
-    let code = code_of(json)?.to_ascii_lowercase();
-    Some(match code.as_str() {
-        "invalid_session" | "session_not_found" | "invalid_instance" => ErrorKind::UnknownInstance,
-        "invalid_token" | "invalid_access_token" | "unauthorized" => ErrorKind::Unauthorized,
-        "subscription_required" | "forbidden" => ErrorKind::Forbidden,
-        "quota_reached" | "quota_exceeded" => ErrorKind::QuotaReached,
-        "rate_limited" | "rate_limit_exceeded" | "too_many_requests" => ErrorKind::RateLimited,
-        "missing_param" | "invalid_param" => ErrorKind::Rejected,
-        _ => return None,
-    })
-}
-
-fn code_of<'a>(json: &'a Json<'_>) -> Option<Cow<'a, str>> {
-    json.get("code").or_else(|| json.get("error").filter(|error| error.get("code").is_none())).and_then(Json::text)
-}
-
-fn refusal(kind: ErrorKind, json: &Json<'_>, body: &[u8]) -> Refusal {
-    let code = json.get("code").and_then(Json::text).filter(|code| code.len() <= 64).map(Cow::into_owned);
-    let exception = json.get("exception").and_then(|exception| exception.get("message"));
-    let said = exception.or_else(|| json.any(&["message", "error"])).and_then(Json::text);
-    let message = said.map(Cow::into_owned).or_else(|| if *json == Json::Null { text_of(body) } else { None });
-    Refusal { kind, code, message }
-}
-
-/// The words of a body that is no JSON: tags of HTML and XML are left out, white space is folded.
-fn text_of(body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(&body[..body.len().min(4_096)]);
-    let mut words = String::new();
-    let mut is_tag = false;
-    for char in text.chars() {
-        match char {
-            '<' => is_tag = true,
-            '>' => {
-                is_tag = false;
-                words.push(' ');
-            }
-            _ if is_tag => {}
-            _ => words.push(char),
+    fn read(json: &Json<'_>) -> Self {
+        let within = ["error", "exception", "data", "result", "response"].map(|key| json.get(key));
+        let places = || std::iter::once(json).chain(within.iter().copied().flatten());
+        let words = ["code", "error", "status", "type", "name", "message"];
+        let texts = || places().flat_map(|place| words.iter().filter_map(|word| place.get(word)?.text()));
+        let known = || texts().find_map(|text| kind_of_word(&text));
+        let code = places().find_map(|place| place.any(&["code", "error"])?.text().filter(|text| is_slug(text)));
+        let message =
+            places().find_map(|place| place.any(&["message", "error_description", "detail", "error", "title"])?.text());
+        Self {
+            kind: json.get("status").and_then(kind_of_session).or_else(known),
+            status: places().find_map(|place| status_inside(place)),
+            code: code.map(Into::into),
+            message: message.map(Into::into),
+            garbled: false,
         }
     }
-    let folded = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    (!folded.is_empty()).then_some(folded)
+
+    /// What can be told from XML, HTML or plain text.
+    fn from_text(text: &str) -> Self {
+        let found = WORDS.iter().filter(|(word, _)| word.contains('_')).find(|(word, _)| text.contains(word));
+        Self {
+            code: found.map(|(word, _)| (*word).into()),
+            kind: found.map(|(_, kind)| *kind),
+            status: None,
+            message: Some(readable(text)),
+            garbled: true,
+        }
+    }
+
+    fn into_error(self, status: u16, redactor: &Redactor) -> Error {
+        let kind = self.kind(status);
+        let message = self.message.as_deref().unwrap_or_default();
+        let mut error = Error::new(kind).with_status(status);
+        error = match kind {
+            ErrorKind::Configuration if (300..400).contains(&status) => {
+                error.with_hint("it redirects elsewhere, which is never followed: give the final address as base URL")
+            }
+            ErrorKind::Rejected if message.contains("access_token") || message.contains("instance_id") => {
+                error.with_hint("if it misses the credentials, give them in another way: see Credentials")
+            }
+            _ => error,
+        };
+        error.with_code(self.code.map(|code| redactor.clean(&code))).with_message(&redactor.clean(message))
+    }
+
+    fn kind(&self, status: u16) -> ErrorKind {
+        if let Some(kind) = self.kind {
+            return kind;
+        }
+        if !(200..300).contains(&status) {
+            return kind_of_status(status);
+        }
+        match self.status {
+            Some(inside) => kind_of_status(inside),
+            None if self.garbled => ErrorKind::Decode,
+            None => ErrorKind::Rejected,
+        }
+    }
+}
+
+fn is_refusal(json: &Json<'_>) -> bool {
+    let says_no = |key| json.get(key).and_then(Json::truth) == Some(false);
+    let error = json.any(&["error", "exception", "errors"]);
+    let has_error = error.is_some_and(|error| match error {
+        Json::Bool(error) => *error,
+        Json::List(errors) => !errors.is_empty(),
+        other => other.text().is_some() || matches!(other, Json::Object(_)),
+    });
+    let coded = json.get("message").is_some() && json.get("code").is_some_and(|code| !is_success(code));
+    let status = json.get("status").and_then(Json::text);
+    let worded = status.is_some_and(|text| text.eq_ignore_ascii_case("error") || text.eq_ignore_ascii_case("fail"));
+    let nested = ["data", "result", "response"].iter().filter_map(|key| json.get(key)).any(|inside| is_refusal(inside));
+    ["ok", "success", "result"].into_iter().any(says_no)
+        || has_error
+        || coded
+        || worded
+        || nested
+        || status_inside(json).is_some_and(|status| status >= 400)
+}
+
+fn is_success(code: &Json<'_>) -> bool {
+    let word = code.text().is_some_and(|text| text.eq_ignore_ascii_case("success") || text.eq_ignore_ascii_case("ok"));
+    word || code.whole().is_some_and(|status| (200..300).contains(&status))
+}
+
+fn status_inside(json: &Json<'_>) -> Option<u16> {
+    let status = ["statusCode", "status", "code"].iter().find_map(|key| json.get(key)?.whole())?;
+    u16::try_from(status).ok().filter(|status| (300..600).contains(status))
+}
+
+/// `Invalid session` and `invalid-session` are `invalid_session`.
+fn kind_of_word(text: &str) -> Option<ErrorKind> {
+    let is_same = |word: &str| {
+        let spelled = text.trim().trim_end_matches('.').bytes();
+        spelled.map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' }).eq(word.bytes())
+    };
+    WORDS.iter().find(|(word, _)| is_same(word)).map(|(_, kind)| *kind)
+}
+
+fn kind_of_session(status: &Json<'_>) -> Option<ErrorKind> {
+    NOT_WORKING.contains(&status.text()?.as_ref()).then_some(ErrorKind::SessionNotReady)
+}
+
+fn is_slug(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+}
+
+/// What a status means that comes without a word for it.
+fn kind_of_status(status: u16) -> ErrorKind {
+    match status {
+        401 => ErrorKind::Unauthorized,
+        402 | 403 => ErrorKind::Forbidden,
+        404 | 405 | 410 | 501 => ErrorKind::Route,
+        408 => ErrorKind::Timeout,
+        // The engine keeps all contacts of an account in one versioned collection; writers in conflict may try again.
+        409 | 425 => ErrorKind::Server,
+        422 => ErrorKind::SessionNotReady,
+        429 => ErrorKind::RateLimited,
+        // These speak of how every request is made, not of one contact.
+        406 | 407 | 411 | 415 | 421 | 426 | 431 | 505 => ErrorKind::Configuration,
+        400..500 => ErrorKind::Rejected,
+        500.. => ErrorKind::Server,
+        200..300 => ErrorKind::Decode,
+        // Redirects, and informational answers that a client never shows.
+        _ => ErrorKind::Configuration,
+    }
+}
+
+/// What a person can read of XML, HTML or text: the title of an HTML page, else everything outside of tags.
+fn readable(text: &str) -> String {
+    let lower = text.get(..text.floor_char_boundary(4096)).unwrap_or_default().to_ascii_lowercase();
+    if lower.contains("<html") || lower.contains("<!doctype") {
+        let title = lower.find("<title>").map(|at| at + 7).zip(lower.find("</title>"));
+        return title.and_then(|(from, to)| text.get(from..to)).unwrap_or_default().trim().into();
+    }
+    let mut outside = true;
+    let plain: String = text[..lower.len()]
+        .chars()
+        .filter_map(|char| match char {
+            '<' => {
+                outside = false;
+                Some(' ')
+            }
+            '>' if !outside => {
+                outside = true;
+                None
+            }
+            char => outside.then_some(char),
+        })
+        .collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn kind(status: u16, body: &str) -> Option<ErrorKind> {
-        judge_write(status, body.as_bytes()).err().map(|refusal| refusal.kind)
-    }
-
-    #[test]
-    fn every_row_of_the_table_of_errors_has_its_kind() {
-        use ErrorKind::*;
-        let asleep =
-            r#"{"error":"Session status is not as expected","session":"a","status":"STARTING","expected":["WORKING"]}"#;
-        let engine = r#"{"statusCode":500,"timestamp":"..","exception":{"message":"409 conflict"}}"#;
-        let table = [
-            (200, r#"{"ok":true}"#, None),
-            (200, r#"{"success":true}"#, None),
-            (201, r#" { "ok" : true, "data": {} } "#, None),
-            (200, r#"{"code":"success","message":"saved"}"#, None),
-            (200, r#"{"ok":false}"#, Some(Rejected)),
-            (200, r#"{"success":"false"}"#, Some(Rejected)),
-            (200, r#"{"result":0,"message":"no"}"#, Some(Rejected)),
-            (200, r#"{"code":"quota_reached","message":"no more"}"#, Some(QuotaReached)),
-            (200, r#"{"code":"invalid_session","message":"gone"}"#, Some(UnknownInstance)),
-            (200, r#"{"ok":false,"status":401,"message":"bad token"}"#, Some(Unauthorized)),
-            (200, r#"{"ok":false,"status":503}"#, Some(Server)),
-            (200, "", Some(Decode)),
-            (200, "<html>welcome</html>", Some(Decode)),
-            (200, "[]", Some(Decode)),
-            (200, r#"{"ok":"#, Some(Decode)),
-            (400, r#"{"code":"missing_param","message":"chatId"}"#, Some(Rejected)),
-            (400, "", Some(Rejected)),
-            (401, r#"{"status":401,"message":"no","error":"Unauthorized"}"#, Some(Unauthorized)),
-            (403, r#"{"code":"subscription_required","message":"pay"}"#, Some(Forbidden)),
-            (403, r#"{"code":"quota_reached","message":"spent"}"#, Some(QuotaReached)),
-            (404, r#"{"code":"invalid_session","message":"unknown"}"#, Some(UnknownInstance)),
-            (404, "<html><title>404</title></html>", Some(Route)),
-            (405, "", Some(Route)),
-            (302, "", Some(Route)),
-            (422, asleep, Some(SessionNotReady)),
-            (422, r#"{"code":"missing_param","message":"chatId"}"#, Some(Rejected)),
-            (429, "", Some(RateLimited)),
-            (429, r#"{"code":"quota_reached","message":"spent"}"#, Some(QuotaReached)),
-            (500, engine, Some(Server)),
-            (502, "<?xml version=\"1.0\"?><error>bad gateway</error>", Some(Server)),
-            (503, "plain text", Some(Server)),
-            (504, "", Some(Server)),
-            (413, "", Some(Rejected)),
-        ];
-        for (status, body, expected) in table {
-            assert_eq!(kind(status, body), expected, "{status} {body}");
-        }
-    }
-
-    #[test]
-    fn what_the_server_said_is_found_in_every_shape() {
-        let table = [
-            (
-                400,
-                r#"{"code":"missing_param","message":"chatId is missing"}"#,
-                Some("missing_param"),
-                Some("chatId is missing"),
-            ),
-            (500, r#"{"exception":{"message":"409 conflict"},"error":"other"}"#, None, Some("409 conflict")),
-            (422, r#"{"error":"not working","status":"STARTING"}"#, None, Some("not working")),
-            (502, "<html><h1>Bad\n gateway</h1></html>", None, Some("Bad gateway")),
-            (502, "", None, None),
-            (500, r#"{"other":1}"#, None, None),
-        ];
-        for (status, body, code, message) in table {
-            let refusal = judge_write(status, body.as_bytes()).unwrap_err();
-            assert_eq!((refusal.code.as_deref(), refusal.message.as_deref()), (code, message), "{body}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_answer_is_survived(status in 100..600u16, body in prop::collection::vec(any::<u8>(), 0..64)) {
-            let judged = judge_write(status, &body);
-            prop_assert!(judged.is_err() || (200..300).contains(&status));
-        }
-
-        #[test]
-        fn any_text_is_survived(status in 100..600u16, body in r#"[{}\[\]":,a-z0-9<>&; ]{0,60}"#) {
-            judge_write(status, body.as_bytes()).ok();
-        }
-    }
-}
+mod tests;

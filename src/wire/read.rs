@@ -1,121 +1,201 @@
-//! Answers to reads, in every shape that the API and its engines give them.
-
-use std::borrow::Cow;
+//! What reads say: contacts, registrations, privacy ids and sessions.
 
 use super::json::Json;
 use crate::{ChatId, Phone};
 
-/// One person of an address book, as read.
-#[derive(Debug, PartialEq, Eq)]
+/// One contact, as far as it can be made out.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Item {
     pub(crate) chat: ChatId,
     pub(crate) name: Option<String>,
     pub(crate) pushname: Option<String>,
 }
 
-/// The entries of a listing: a bare array, or one wrapped in an object.
-pub(crate) fn entries<'j, 'b>(json: &'j Json<'b>) -> Option<&'j [Json<'b>]> {
+/// One page: its items, of which `None` are no persons or cannot be made out.
+pub(crate) type Listed<T> = Vec<Option<T>>;
+
+/// Takes an answer out of the objects that servers like to wrap it in.
+fn unwrapped<'a, 'b>(json: &'b Json<'a>, also: &[&str]) -> &'b Json<'a> {
+    let wrappers = ["data", "result", "response"].iter().chain(also);
+    let inside =
+        wrappers.filter_map(|key| json.get(key)).find(|inside| matches!(inside, Json::List(_) | Json::Object(_)));
+    inside.unwrap_or(json)
+}
+
+fn list<T>(json: &Json<'_>, also: &[&str], read: fn(&Json<'_>) -> Option<T>) -> Option<Listed<T>> {
+    let mut json = unwrapped(json, also);
+    if matches!(json, Json::Object(_)) {
+        json = unwrapped(json, also);
+    }
     match json {
-        Json::List(items) => Some(items),
-        _ => match json.any(&["data", "contacts", "lids", "items", "result"])? {
-            Json::List(items) => Some(items),
-            _ => None,
-        },
+        Json::List(items) => Some(items.iter().map(read).collect()),
+        _ => None,
     }
 }
 
-/// A person; `None` for groups and whatever else is no person.
-pub(crate) fn contact(item: &Json<'_>) -> Option<Item> {
-    if item.get("isGroup").and_then(Json::truth) == Some(true) {
-        return None;
+/// An id is a text, or an object that holds it.
+fn id(json: &Json<'_>) -> Option<ChatId> {
+    let json = json.any(&["_serialized", "id"]).unwrap_or(json);
+    json.text()?.parse().ok()
+}
+
+fn owned(json: &Json<'_>, keys: &[&str]) -> Option<String> {
+    keys.iter().find_map(|key| json.get(key)?.text()).map(Into::into)
+}
+
+fn item(json: &Json<'_>) -> Option<Item> {
+    let is_group = json.get("isGroup").and_then(Json::truth) == Some(true);
+    // Only `number` may be digits alone: an `id` without a server could be a privacy id or a group.
+    let chat =
+        json.any(&["id", "chatId", "contactId"]).and_then(id).or_else(|| json.get("number")?.text()?.parse().ok())?;
+    (!is_group).then(|| Item { chat, name: owned(json, &["name"]), pushname: owned(json, &["pushname", "pushName"]) })
+}
+
+pub(crate) fn contacts(json: &Json<'_>) -> Option<Listed<Item>> {
+    list(json, &["contacts"], item)
+}
+
+/// One contact; `Some(None)` if the address book does not know it.
+pub(crate) fn contact(json: &Json<'_>) -> Option<Option<Item>> {
+    match unwrapped(json, &["contact"]) {
+        Json::Null => Some(None),
+        Json::List(items) if items.len() <= 1 => Some(items.first().and_then(item)),
+        Json::Object(fields) if fields.iter().all(|(_, value)| *value == Json::Null) => Some(None),
+        json => item(json).map(Some),
     }
-    let chat = id(item.any(&["id", "chatId", "jid"])?)?.parse().ok()?;
-    let text = |keys: &[&str]| item.any(keys).and_then(Json::text).map(Cow::into_owned);
-    Some(Item { chat, name: text(&["name"]), pushname: text(&["pushname", "pushName", "notifyName"]) })
 }
 
-/// An id: a text, or an object that holds it.
-fn id<'j>(value: &'j Json<'_>) -> Option<Cow<'j, str>> {
-    match value {
-        Json::Object(_) => match value.any(&["_serialized", "id"]).and_then(Json::text) {
-            Some(id) => Some(id),
-            None => {
-                let (user, server) = (value.get("user")?.text()?, value.get("server")?.text()?);
-                Some(Cow::Owned(format!("{user}@{server}")))
-            }
-        },
-        _ => value.text(),
+/// Whether a number is registered, and what the server calls it.
+pub(crate) fn existence(json: &Json<'_>) -> Option<(bool, Option<ChatId>, Option<Phone>)> {
+    let json = unwrapped(json, &[]);
+    let exists = json.any(&["numberExists", "exists"])?.truth()?;
+    Some((exists, json.get("chatId").and_then(id), phone(json, &["pn", "phone", "number"])))
+}
+
+/// A phone, spelled as a chat id or as digits.
+fn phone(json: &Json<'_>, keys: &[&str]) -> Option<Phone> {
+    let chat = json.any(keys).and_then(id)?;
+    chat.phone()
+}
+
+/// A privacy id and the phone behind it, if the server knows it.
+pub(crate) fn mapping(json: &Json<'_>) -> Option<(ChatId, Option<Phone>)> {
+    let lid = json.get("lid").and_then(id).filter(ChatId::is_lid)?;
+    Some((lid, phone(json, &["pn", "number", "phone"])))
+}
+
+pub(crate) fn mappings(json: &Json<'_>) -> Option<Listed<(ChatId, Option<Phone>)>> {
+    list(json, &["lids"], mapping)
+}
+
+/// The phone of a privacy id; `Some(None)` if the server does not know it.
+pub(crate) fn phone_of_lid(json: &Json<'_>) -> Option<Option<Phone>> {
+    match unwrapped(json, &[]) {
+        Json::Null => Some(None),
+        json @ Json::Object(_) => Some(phone(json, &["pn", "number", "phone"])),
+        _ => None,
     }
 }
 
-/// A person's id, if it is one.
-pub(crate) fn chat(item: &Json<'_>, keys: &[&str]) -> Option<ChatId> {
-    id(item.any(keys)?)?.parse().ok()
+/// The privacy id of a phone; `Some(None)` if the server does not know it.
+pub(crate) fn lid_of_phone(json: &Json<'_>) -> Option<Option<ChatId>> {
+    match unwrapped(json, &[]) {
+        Json::Null => Some(None),
+        json @ Json::Object(_) => Some(json.get("lid").and_then(id).filter(ChatId::is_lid)),
+        _ => None,
+    }
 }
 
-/// A phone number: digits, or a chat id of one. A privacy id is none.
-pub(crate) fn phone(item: &Json<'_>, keys: &[&str]) -> Option<Phone> {
-    chat(item, keys)?.phone()
+/// A session's status, and whose it is.
+pub(crate) fn session(json: &Json<'_>) -> Option<(String, Option<ChatId>, Option<String>)> {
+    let json = unwrapped(json, &["session"]);
+    let me = json.get("me");
+    let status = json.get("status")?.text()?.into();
+    Some((status, me.and_then(|me| id(me.get("id")?)), me.and_then(|me| owned(me, &["pushName", "pushname"]))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Option<Item> {
-        contact(&Json::parse(json.as_bytes()).unwrap())
+    fn json(text: &str) -> Json<'_> {
+        Json::parse(text.as_bytes()).unwrap()
     }
 
-    fn item(chat: &str, name: Option<&str>, pushname: Option<&str>) -> Option<Item> {
-        let text = |text: Option<&str>| text.map(str::to_owned);
-        Some(Item { chat: chat.parse().unwrap(), name: text(name), pushname: text(pushname) })
+    fn names(text: &str) -> Option<Vec<Option<(String, Option<String>)>>> {
+        let items = contacts(&json(text))?;
+        Some(items.into_iter().map(|item| item.map(|item| (item.chat.to_string(), item.name))).collect())
     }
 
     #[test]
-    fn a_person_is_read_from_every_shape() {
-        let bob = |name, pushname| item("15551234567@c.us", name, pushname);
-        let table = [
-            (r#"{"id":"15551234567@c.us","name":"Bob","pushname":"b"}"#, bob(Some("Bob"), Some("b"))),
-            (r#"{"id":{"_serialized":"15551234567@c.us","user":"1"},"name":null}"#, bob(None, None)),
-            (
-                r#"{"id":{"user":"15551234567","server":"s.whatsapp.net"},"name":" ","pushName":"b"}"#,
-                bob(None, Some("b")),
-            ),
-            (r#"{"id":15551234567,"isGroup":false,"name":"Bob"}"#, bob(Some("Bob"), None)),
-            (r#"{"id":"123456789012345@lid"}"#, item("123456789012345@lid", None, None)),
+    fn contacts_come_in_many_shapes_and_a_bad_one_loses_no_neighbour() {
+        let page = r#"[{"id":"15551234567@c.us","name":"Ann","pushname":"annie"},
+            {"id":{"_serialized":"15551234568@c.us","user":"15551234568"},"name":null},
+            17, null, {"name":"nobody"}, {"id":"120363041234567890@g.us","isGroup":true,"name":"Team"},
+            {"number":15551234569,"name":"Bob"},
+            {"id":"15551234570@c.us","isGroup":true}]"#;
+        let some = |chat: &str, name: Option<&str>| Some((chat.into(), name.map(Into::into)));
+        let expected = vec![
+            some("15551234567@c.us", Some("Ann")),
+            some("15551234568@c.us", None),
+            None,
+            None,
+            None,
+            None,
+            some("15551234569@c.us", Some("Bob")),
+            None,
         ];
-        for (json, expected) in table {
-            assert_eq!(read(json), expected, "{json}");
+        assert_eq!(names(page), Some(expected));
+    }
+
+    #[test]
+    fn a_list_may_be_wrapped_and_anything_else_is_not_understood() {
+        for wrapped in [r#"{"data":[]}"#, r#"{"contacts":[]}"#, r#"{"ok":true,"data":{"contacts":[]}}"#] {
+            assert_eq!(names(wrapped), Some(vec![]), "{wrapped}");
+        }
+        for other in ["null", "{}", "true", r#"{"data":null}"#] {
+            assert_eq!(names(other), None, "{other}");
         }
     }
 
     #[test]
-    fn p7_what_is_no_person_is_no_contact() {
-        for json in [
-            r#"{"id":"120363000000000000@g.us","name":"Team"}"#,
-            r#"{"id":"15551234567@c.us","isGroup":true}"#,
-            r#"{"id":"status@broadcast"}"#,
-            r#"{"id":"1@newsletter"}"#,
-            r#"{"id":{}}"#,
-            r#"{"id":null,"name":"Bob"}"#,
-            r#"{"name":"Bob"}"#,
-            "null",
-            "[]",
-            "7",
-        ] {
-            assert_eq!(read(json), None, "{json}");
+    fn an_unknown_contact_is_none_and_nonsense_is_not_understood() {
+        for none in ["null", "{}", "[]", r#"{"id":null,"name":null}"#] {
+            assert_eq!(contact(&json(none)), Some(None), "{none}");
         }
+        assert_eq!(contact(&json("7")), None);
+        let found = contact(&json(r#"{"data":{"id":"15551234567@c.us","name":"Ann"}}"#)).flatten().unwrap();
+        assert_eq!(found.name.as_deref(), Some("Ann"));
     }
 
     #[test]
-    fn a_pushname_is_never_taken_for_a_name() {
-        assert_eq!(read(r#"{"id":"15551234567@c.us","pushname":"b","shortName":"c"}"#).unwrap().name, None);
+    fn a_phone_may_be_digits_a_number_or_a_chat() {
+        let phone: Phone = "15551234567".parse().unwrap();
+        for pn in [r#""15551234567@c.us""#, r#""15551234567""#, "15551234567", r#""+15551234567""#] {
+            let text = format!(r#"{{"lid":"123456789012345@lid","pn":{pn}}}"#);
+            assert_eq!(mapping(&json(&text)).unwrap().1, Some(phone.clone()), "{pn}");
+        }
+        let unknown = mapping(&json(r#"{"lid":"123456789012345@lid","pn":null}"#)).unwrap();
+        assert_eq!(unknown.1, None);
+        assert_eq!(mapping(&json(r#"{"lid":"15551234567@c.us"}"#)), None);
+        assert_eq!(phone_of_lid(&json("null")), Some(None));
+        assert_eq!(lid_of_phone(&json(r#"{"lid":null}"#)), Some(None));
     }
 
     #[test]
-    fn a_privacy_id_is_no_phone() {
-        let json = Json::parse(br#"{"pn":"123456789012345@lid","number":"15551234567"}"#).unwrap();
-        assert_eq!(phone(&json, &["pn"]), None);
-        assert_eq!(phone(&json, &["nothing", "number"]), "15551234567".parse().ok());
+    fn existence_and_session_are_read() {
+        let (exists, chat, phone) =
+            existence(&json(r#"{"numberExists":true,"chatId":"123456789012345@lid","pn":"15551234567@c.us"}"#))
+                .unwrap();
+        assert!(exists && chat.unwrap().is_lid());
+        assert_eq!(phone.unwrap().as_str(), "15551234567");
+        assert_eq!(existence(&json(r#"{"numberExists":false}"#)), Some((false, None, None)));
+        assert_eq!(existence(&json("{}")), None);
+        let (status, me, name) =
+            session(&json(r#"{"status":"WORKING","me":{"id":"15551234567@c.us","pushName":"Ann"}}"#)).unwrap();
+        assert_eq!(
+            (status.as_str(), me.unwrap().as_str(), name.as_deref()),
+            ("WORKING", "15551234567@c.us", Some("Ann"))
+        );
     }
 }

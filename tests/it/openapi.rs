@@ -1,5 +1,6 @@
 //! The document of the API holds for what the client sends, for what the stand-in answers, and for its own examples.
 
+mod client;
 mod document;
 mod prism;
 
@@ -200,6 +201,11 @@ async fn prism_has_nothing_to_complain_of() {
     let server = WawpServer::start().await;
     let prism = Prism::in_front_of(&server.url()).await;
     drive_everything(&server, prism.url.clone()).await;
+    for client in client::clients(&prism.url, server.token()) {
+        for operation in client::MADE {
+            client::make(&client, operation).await.unwrap();
+        }
+    }
 
     // And it does complain when there is something to complain of.
     let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -1,0 +1,179 @@
+//! (a) The client against a plain `reqwest` loop and a raw `hyper` loop, on the same server.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::{net::TcpStream, sync::Mutex};
+use wawp_contacts::{ChatId, Client, ContactName, Pace};
+
+use crate::{
+    AnyError,
+    measure::{Figure, Server, Watch, child as measure, median},
+};
+
+const UPDATES: usize = 20_000;
+const ROUNDS: usize = 5;
+/// Made before the clock starts, so that each contender only sends.
+type Work = Arc<Vec<(ChatId, ContactName)>>;
+
+pub(crate) fn all() -> Result<(), AnyError> {
+    println!("push: {UPDATES} updates, median of {ROUNDS} rounds in turn; us = client CPU per update");
+    println!(
+        "{:>6} {:>4} {:>20} {:>20} {:>20} {:>10} {:>8} {:>10}",
+        "answer", "C", "hyper /s (us)", "reqwest", "client", "speed/rq", "cpu/rq", "speed/hyp"
+    );
+    for delay in ["0", "20"] {
+        for concurrency in ["1", "16", "64"] {
+            if (delay, concurrency) == ("20", "1") {
+                continue;
+            }
+            compare(delay, concurrency)?;
+        }
+    }
+    Ok(())
+}
+
+fn compare(delay: &str, concurrency: &str) -> Result<(), AnyError> {
+    let server = Server::start(&[delay, "0", "0"])?;
+    let contenders = ["hyper", "reqwest", "client"];
+    let mut figures = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        for (figures, contender) in figures.iter_mut().zip(contenders) {
+            figures.push(measure(&["push", contender, &server.url, concurrency])?);
+        }
+    }
+    let [hyper, reqwest, client] = figures.map(median);
+    let show = |figure: &Figure| format!("{:.0} ({:.1})", figure.rate(), figure.micros());
+    println!(
+        "{:>4}ms {:>4} {:>20} {:>20} {:>20} {:>10.2} {:>8.2} {:>10.2}",
+        delay,
+        concurrency,
+        show(&hyper),
+        show(&reqwest),
+        show(&client),
+        client.rate() / reqwest.rate(),
+        client.micros() / reqwest.micros(),
+        client.rate() / hyper.rate(),
+    );
+    Ok(())
+}
+
+pub(crate) fn child(options: &[&str]) -> Result<(), AnyError> {
+    let [contender, url, concurrency] = options else { return Err("CONTENDER URL CONCURRENCY".into()) };
+    let (url, concurrency) = ((*url).to_owned(), concurrency.parse()?);
+    let work: Work = Arc::new((0..UPDATES).map(contact).collect::<Result<_, _>>()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Connections and lazy set-up are not what is measured.
+        let warm: Work = Arc::new(work[..concurrency * 4].to_vec());
+        let watch = match *contender {
+            "hyper" => raw(&url, concurrency, work).await?,
+            "reqwest" => plain(&url, concurrency, &warm, work).await?,
+            _ => ours(&url, concurrency, warm, work).await?,
+        };
+        watch.stop(UPDATES as u64)
+    })
+}
+
+fn contact(n: usize) -> Result<(ChatId, ContactName), AnyError> {
+    Ok((format!("1202{n:07}").parse()?, ContactName::new(&format!("Robert {n}"), "Miller [Customer]")?))
+}
+
+/// One connection per worker, and nothing else: the floor.
+async fn raw(url: &str, concurrency: usize, work: Work) -> Result<Watch, AnyError> {
+    let host = url.trim_start_matches("http://").to_owned();
+    let mut senders = Vec::new();
+    for _ in 0..concurrency {
+        let stream = TcpStream::connect(&host).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        senders.push(sender);
+    }
+    let watch = Watch::start()?;
+    let workers = senders.into_iter().enumerate().map(|(first, mut sender)| {
+        let (work, host) = (Arc::clone(&work), host.clone());
+        tokio::spawn(async move {
+            for (chat, name) in work.iter().skip(first).step_by(concurrency) {
+                let request = Request::post("/v2/contacts/update")
+                    .header("host", &host)
+                    .header("content-type", "application/json");
+                let answer =
+                    sender.send_request(request.body(Full::new(Bytes::from(body(chat, name).to_string())))?).await?;
+                answer.into_body().collect().await?;
+            }
+            Ok::<_, AnyError>(())
+        })
+    });
+    finish(workers.collect()).await?;
+    Ok(watch)
+}
+
+fn body(chat: &ChatId, name: &ContactName) -> serde_json::Value {
+    json!({"instance_id": "A1B2C3", "access_token": "token", "chatId": chat.as_str(), "firstName": name.first(), "lastName": name.last()})
+}
+
+/// What most users write: reqwest, `buffer_unordered`, and a look at the status.
+async fn plain(url: &str, concurrency: usize, warm: &Work, work: Work) -> Result<Watch, AnyError> {
+    let client = reqwest::Client::new();
+    let url = format!("{url}/v2/contacts/update");
+    let send = |(chat, name): &(ChatId, ContactName)| {
+        let request = client.post(&url).header("content-type", "application/json").body(body(chat, name).to_string());
+        async move {
+            let answer = request.send().await?.error_for_status()?;
+            serde_json::from_slice::<serde_json::Value>(&answer.bytes().await?)?;
+            Ok::<_, AnyError>(())
+        }
+    };
+    let mut calls = stream::iter(warm.iter()).map(&send).buffer_unordered(concurrency);
+    while let Some(answer) = calls.next().await {
+        answer?;
+    }
+    let watch = Watch::start()?;
+    let mut calls = stream::iter(work.iter()).map(&send).buffer_unordered(concurrency);
+    while let Some(answer) = calls.next().await {
+        answer?;
+    }
+    Ok(watch)
+}
+
+/// The client with everything on but the pace, which is what is measured elsewhere.
+async fn ours(url: &str, concurrency: usize, warm: Work, work: Work) -> Result<Watch, AnyError> {
+    let client = Client::builder("A1B2C3".parse()?, "token").base_url(url).pace(Pace::unlimited()).build()?;
+    drive(&client, concurrency, warm).await?;
+    let watch = Watch::start()?;
+    drive(&client, concurrency, work).await?;
+    Ok(watch)
+}
+
+async fn drive(client: &Client, concurrency: usize, work: Work) -> Result<(), AnyError> {
+    let next = Arc::new(Mutex::new(0));
+    let workers = (0..concurrency).map(|_| {
+        let (client, work, next) = (client.clone(), Arc::clone(&work), Arc::clone(&next));
+        tokio::spawn(async move {
+            loop {
+                let n = {
+                    let mut next = next.lock().await;
+                    *next += 1;
+                    *next - 1
+                };
+                let Some((chat, name)) = work.get(n) else { return Ok(()) };
+                client.update_contact(chat, name).await?;
+            }
+        })
+    });
+    finish(workers.collect()).await
+}
+
+async fn finish(workers: Vec<tokio::task::JoinHandle<Result<(), AnyError>>>) -> Result<(), AnyError> {
+    let began = Instant::now();
+    for worker in workers {
+        worker.await??;
+    }
+    assert!(began.elapsed().as_secs() < 300, "the bench hangs");
+    Ok(())
+}

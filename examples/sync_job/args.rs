@@ -1,0 +1,148 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use lexopt::{
+    Arg::{Long, Short, Value},
+    Parser, ValueExt,
+};
+use wawp_contacts::{InstanceId, Region, naming::Funnel};
+
+pub(crate) const HELP: &str = "\
+Makes a WhatsApp address book say what the CRM says.
+
+Usage: sync_job [run|plan] [options]
+
+  run    push the names that changed (default)
+  plan   show what a run would do; writes nothing
+
+Options:
+  --crm FILE         CRM export, .csv or .jsonl; a small sample by default
+  --ledger FILE      remembers what was sent; `memory` for nowhere [sync_job.ledger]
+  --base-url URL     the Wawp server, or WAWP_BASE_URL; a stand-in server inside this job by default
+  --instance ID      the Wawp instance, or WAWP_INSTANCE_ID
+  --region CC        country of phone numbers written without one, such as JP
+  --tags LIST        funnel stages that show as a tag, such as \"Lead,Customer,Evangelist=VIP\" [none]
+  --rate N           calls per second, 0 for no limit [1, or 50 with the stand-in]
+  --in-flight N      calls at the same time [1]
+  --wait SECONDS     how long to wait for an instance that may not be called [60]
+  --json             JSON Lines on standard output, and nothing else there
+  --yes              go on where a brake would stop the run: many renames, emptied names, an empty address book
+  -h, --help         show this help
+
+The access token is read from WAWP_ACCESS_TOKEN, and from nowhere else.
+
+Exit codes: run   0 done, 3 done but something needs a person, 1 error
+            plan  0 nothing to do, 2 changes, 1 error
+";
+
+/// What the user asked for.
+#[derive(Debug)]
+pub(crate) struct Args {
+    pub(crate) command: Command,
+    pub(crate) crm: PathBuf,
+    /// `None` for a ledger in memory.
+    pub(crate) ledger: Option<PathBuf>,
+    /// `None` for the stand-in server.
+    pub(crate) base_url: Option<String>,
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) region: Option<Region>,
+    pub(crate) funnel: Funnel,
+    /// Calls per second; zero for no limit.
+    pub(crate) rate: f64,
+    pub(crate) in_flight: usize,
+    pub(crate) wait: Duration,
+    pub(crate) json: bool,
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    Run,
+    Plan,
+    Help,
+}
+
+impl Args {
+    pub(crate) fn parse() -> Result<Self, lexopt::Error> {
+        let mut args = Self {
+            command: Command::Run,
+            crm: concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/crm_export.csv").into(),
+            ledger: Some("sync_job.ledger".into()),
+            base_url: env("WAWP_BASE_URL"),
+            instance: env("WAWP_INSTANCE_ID")
+                .map(|id| id.parse())
+                .transpose()
+                .map_err(|error| of("WAWP_INSTANCE_ID", error))?,
+            region: None,
+            funnel: Funnel::none(),
+            rate: -1.0,
+            in_flight: 1,
+            wait: Duration::from_secs(60),
+            json: false,
+            yes: false,
+        };
+        args.read(&mut Parser::from_env())?;
+        if args.rate < 0.0 {
+            args.rate = if args.base_url.is_some() { 1.0 } else { 50.0 };
+        }
+        Ok(args)
+    }
+
+    fn read(&mut self, parser: &mut Parser) -> Result<(), lexopt::Error> {
+        let mut words = 0;
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Value(word) if words == 0 && word == "run" => (words, self.command) = (1, Command::Run),
+                Value(word) if words == 0 && word == "plan" => (words, self.command) = (1, Command::Plan),
+                Short('h') | Long("help") => self.command = Command::Help,
+                Long("crm") => self.crm = parser.value()?.into(),
+                Long("ledger") => {
+                    let file = parser.value()?;
+                    self.ledger = (file != "memory").then(|| file.into());
+                }
+                Long("base-url") => self.base_url = Some(parser.value()?.string()?),
+                Long("instance") => self.instance = Some(value(parser, "--instance")?),
+                Long("region") => self.region = Some(value(parser, "--region")?),
+                Long("tags") => self.funnel = value(parser, "--tags")?,
+                Long("rate") => self.rate = number(parser, "--rate", |rate| (0.0..=10_000.0).contains(rate))?,
+                Long("in-flight") => {
+                    self.in_flight = number(parser, "--in-flight", |calls| (1..=1_024).contains(calls))?
+                }
+                Long("wait") => self.wait = Duration::from_secs(number(parser, "--wait", |wait| *wait <= 86_400_u64)?),
+                Long("json") => self.json = true,
+                Long("yes") => self.yes = true,
+                other => return Err(other.unexpected()),
+            }
+            if self.command == Command::Help {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A variable of the environment, unless it is unset or blank.
+pub(crate) fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.trim().is_empty())
+}
+
+fn value<T>(parser: &mut Parser, flag: &str) -> Result<T, lexopt::Error>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    parser.value()?.string()?.parse().map_err(|error| of(flag, error))
+}
+
+fn number<T: std::str::FromStr>(
+    parser: &mut Parser,
+    flag: &str,
+    fits: impl Fn(&T) -> bool,
+) -> Result<T, lexopt::Error> {
+    let text = parser.value()?.string()?;
+    text.parse().ok().filter(fits).ok_or_else(|| of(flag, format!("{text:?} is no number that it takes")))
+}
+
+fn of(flag: &str, error: impl std::fmt::Display) -> lexopt::Error {
+    lexopt::Error::Custom(format!("{flag}: {error}").into())
+}

@@ -1,0 +1,129 @@
+//! What the user sees: a bar on a terminal, plain lines elsewhere, or JSON Lines.
+
+use std::{
+    io::{IsTerminal, Write, stderr, stdout},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+use wawp_contacts::{
+    crm::Refusal,
+    sync::{Plan, Progress, Report, Summary},
+};
+
+/// The version of the JSON Lines; grows when a field changes its meaning.
+const FORMAT: u32 = 1;
+
+pub(crate) struct View {
+    is_json: bool,
+    bar: ProgressBar,
+    /// Changes shown so far and changes planned, for the plain lines.
+    shown: AtomicU64,
+    planned: AtomicU64,
+}
+
+impl View {
+    pub(crate) fn new(is_json: bool) -> Self {
+        let bar = if !is_json && stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} {eta}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { is_json, bar, shown: AtomicU64::new(0), planned: AtomicU64::new(0) }
+    }
+
+    /// A line for the user, which is never part of the JSON.
+    pub(crate) fn say(&self, line: &str) {
+        if self.is_json {
+            write_line(&mut stderr(), line);
+        } else {
+            self.bar.suspend(|| write_line(&mut stdout(), line));
+        }
+    }
+
+    pub(crate) fn begin(&self, command: &str, server: &str) {
+        if self.is_json {
+            print_line("format", &json!({"version": FORMAT, "command": command, "server": server}));
+        }
+    }
+
+    pub(crate) fn progress(&self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Planned(summary) => self.planned(summary),
+            Progress::Changed(change) if self.is_json => print_line("change", change),
+            Progress::Changed(_) => self.step(),
+            Progress::Refused(refusal) if self.is_json => print_refusal(refusal),
+            Progress::Waiting(until, kind) => {
+                let wait = until.since(wawp_contacts::ledger::Timestamp::now());
+                self.say(&format!("waiting {:.1} s: {kind}", wait.as_secs_f64()));
+            }
+            Progress::Stopping(calls) => {
+                self.say(&format!("stopping: no new call, {calls} in flight; Ctrl-C again to leave at once"));
+            }
+            _ => {}
+        }
+    }
+
+    fn planned(&self, summary: &Summary) {
+        let Summary { created, renamed, unchanged, refused, calls, .. } = summary;
+        let time = Duration::from_secs_f64(summary.seconds);
+        self.say(&format!(
+            "plan: {created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused; \
+             {calls} calls, {time:.0?} at this pace"
+        ));
+        self.planned.store(*calls, Relaxed);
+        self.bar.set_length(*calls);
+    }
+
+    fn step(&self) {
+        self.bar.inc(1);
+        let (shown, planned) = (self.shown.fetch_add(1, Relaxed) + 1, self.planned.load(Relaxed));
+        let is_tenth = shown * 10 / planned.max(1) > (shown - 1) * 10 / planned.max(1);
+        if self.bar.is_hidden() && is_tenth {
+            self.say(&format!("{shown} of {planned}"));
+        }
+    }
+
+    pub(crate) fn report(&self, report: &Report) {
+        self.bar.finish_and_clear();
+        if self.is_json {
+            print_line("summary", &report.summary);
+        } else {
+            self.say(&report.to_string());
+        }
+    }
+
+    pub(crate) fn plan(&self, plan: &Plan) {
+        if self.is_json {
+            plan.changes.iter().for_each(|change| print_line("change", change));
+            plan.refusals.iter().for_each(print_refusal);
+            print_line("summary", &plan.summary);
+        } else {
+            self.say(&plan.to_string());
+        }
+    }
+}
+
+/// A line of JSON: its type first, then the fields in their own order.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    r#type: &'static str,
+    #[serde(flatten)]
+    of: &'a T,
+}
+
+fn print_line(r#type: &'static str, of: &impl Serialize) {
+    if let Ok(line) = serde_json::to_string(&Line { r#type, of }) {
+        write_line(&mut stdout(), &line);
+    }
+}
+
+fn print_refusal(Refusal { reason, line, crm_id, detail, .. }: &Refusal) {
+    print_line("refusal", &json!({"reason": reason.code(), "line": line, "crm_id": crm_id, "detail": detail}));
+}
+
+/// Whoever reads may have gone away (`| head`); that is no reason to stop a sync half way.
+fn write_line(to: &mut impl Write, line: &str) {
+    writeln!(to, "{line}").ok();
+}
