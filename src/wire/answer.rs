@@ -1,6 +1,5 @@
 //! From status and body to an answer, or to an error of the right kind.
 
-
 use super::{json::Json, redact::Redactor};
 use crate::{Error, ErrorKind};
 
