@@ -61,7 +61,7 @@
 //! |---|---|
 //! | 4 | [`testkit`] |
 //! | 3 | [`sync`] |
-//! | 2 | [`client`], [`ledger`], `webhook` |
+//! | 2 | [`client`], [`ledger`], `webhook` (feature `webhooks`) |
 //! | 1 | [`naming`], [`retry`], [`pace`], [`crm`] |
 //! | 0 | [`contact`], [`Error`] |
 
@@ -76,6 +76,8 @@ pub mod retry;
 pub mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 mod wire;
 
 pub use client::{AddressBook, Client, ClientBuilder, Credentials, Route};

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     ChatId, ContactName, Error, ErrorKind, InstanceId, Phone,
+    retry::parse_retry_after,
     wire::{
         answer,
         json::Misread,
@@ -340,5 +341,5 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let value = text(RETRY_AFTER)?;
     let now = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-    answer::retry_after(value, now.unwrap_or_else(SystemTime::now))
+    parse_retry_after(value, now.unwrap_or_else(SystemTime::now))
 }

@@ -1,7 +1,5 @@
 //! From status and body to an answer, or to an error of the right kind.
 
-use std::time::{Duration, SystemTime};
-
 use super::{
     json::{Json, Misread},
     redact::Redactor,
@@ -35,9 +33,6 @@ const WORDS: &[(&str, ErrorKind)] = &[
 
 /// States of a session other than working.
 const NOT_WORKING: &[&str] = &["STOPPED", "STARTING", "SCAN_QR_CODE", "FAILED", "PASSKEY_REQUIRED"];
-
-/// The longest wait taken from a header; longer ones are as good as for ever.
-const LONGEST_WAIT: Duration = Duration::from_secs(365 * 86_400);
 
 /// The body of a good answer, or what is wrong.
 pub(crate) fn understand<'a>(status: u16, body: &'a [u8], redactor: &Redactor) -> Result<Json<'a>, Error> {
@@ -232,17 +227,6 @@ fn readable(text: &str) -> String {
         })
         .collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// How long `Retry-After` asks to wait, in seconds or as a date; `now` is the server's clock, where it says so.
-pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Only a number beyond all measure fails to parse.
-        return Some(value.parse().map_or(LONGEST_WAIT, Duration::from_secs).min(LONGEST_WAIT));
-    }
-    let until = httpdate::parse_http_date(value).ok()?;
-    Some(until.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
 }
 
 #[cfg(test)]

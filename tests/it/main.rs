@@ -4,6 +4,7 @@
 
 mod book;
 mod client;
+mod corpora;
 mod crm;
 mod floors;
 mod ledger;
@@ -11,3 +12,4 @@ mod openapi;
 mod promises;
 mod secrets;
 mod testkit;
+mod webhook;
