@@ -88,3 +88,8 @@ pub use error::{Class, Error, ErrorKind};
 pub use pace::Pace;
 pub use retry::RetryPolicy;
 pub use sync::Sync;
+
+/// The README's examples are tests too.
+#[cfg(all(doctest, feature = "testkit"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

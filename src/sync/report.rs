@@ -105,7 +105,7 @@ fn code<S: Serializer>(kind: &ErrorKind, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(kind.code())
 }
 
-#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde passes fields by reference")]
 fn maybe_code<S: Serializer>(kind: &Option<ErrorKind>, to: S) -> Result<S::Ok, S::Error> {
     kind.map(ErrorKind::code).serialize(to)
 }
