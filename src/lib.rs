@@ -61,7 +61,7 @@
 //! |---|---|
 //! | 4 | [`testkit`] |
 //! | 3 | [`sync`] |
-//! | 2 | [`client`], [`ledger`], `webhook` |
+//! | 2 | [`client`], [`ledger`], `webhook` (feature `webhooks`) |
 //! | 1 | [`naming`], [`retry`], [`pace`], [`crm`] |
 //! | 0 | [`contact`], [`Error`] |
 
@@ -78,10 +78,9 @@ pub mod sync;
 pub mod testkit;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
-
 mod wire;
 
-pub use client::{AddressBook, Client};
+pub use client::{AddressBook, Client, ClientBuilder, Credentials, Route};
 pub use contact::{ChatId, ContactName, InstanceId, Phone};
 #[cfg(feature = "phone")]
 pub use contact::{ParseRegionError, Region};

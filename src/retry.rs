@@ -276,7 +276,7 @@ mod tests {
         let error = attempts.failed(Error::new(ErrorKind::RateLimited).with_retry_after(day), now, 0.0).unwrap_err();
         assert_eq!((error.retry_after(), error.attempts()), (Some(day), 1));
 
-        let late = now + 60 * SECOND - SECOND / 2;
+        let late = now + 59 * SECOND + SECOND / 2;
         assert!(policy.start(&budget, now).failed(Error::new(ErrorKind::Server), late, 1.0).is_err());
         assert!(policy.start(&budget, now).failed(Error::new(ErrorKind::Server), late, 0.5).is_ok());
     }

@@ -17,6 +17,7 @@ use crate::{
     retry::parse_retry_after,
     wire::{
         answer,
+        json::Misread,
         redact::Redactor,
         request::{self, BodyStart},
     },
@@ -256,9 +257,9 @@ impl Transport {
     }
 
     fn interpret<T>(&self, reply: &Reply, read: Read<T>) -> Result<T, Error> {
-        let unread = || Error::new(ErrorKind::Decode).with_status(reply.status);
-        let value = answer::understand(reply.status, &reply.body, &self.redactor)
-            .and_then(|json| read(&json).ok_or_else(unread));
+        let misread = |Misread| Error::new(ErrorKind::Decode).with_status(reply.status);
+        let value =
+            answer::understand(reply.status, &reply.body, &self.redactor).and_then(|json| read(&json).map_err(misread));
         value.map_err(|error| match reply.retry_after {
             Some(wait) => error.with_retry_after(wait),
             None => error,

@@ -1,7 +1,10 @@
 //! From status and body to an answer, or to an error of the right kind.
 
-use super::{json::Json, redact::Redactor};
-use crate::{Error, ErrorKind};
+use super::{
+    json::{Json, Misread},
+    redact::Redactor,
+};
+use crate::{Error, ErrorKind, error::cut};
 
 /// Words by which a server names an error, whatever the status around them.
 const WORDS: &[(&str, ErrorKind)] = &[
@@ -43,8 +46,8 @@ pub(crate) fn understand<'a>(status: u16, body: &'a [u8], redactor: &Redactor) -
 }
 
 /// Whether the answer to an update says that it was done: an object without a complaint, or a bare yes.
-pub(crate) fn acknowledges(json: &Json<'_>) -> Option<()> {
-    matches!(json, Json::Object(_) | Json::Bool(true)).then_some(())
+pub(crate) fn acknowledges(json: &Json<'_>) -> Result<(), Misread> {
+    matches!(json, Json::Object(_) | Json::Bool(true)).then_some(()).ok_or(Misread)
 }
 
 /// What a body says of an error; each part may be missing.
@@ -202,13 +205,14 @@ fn kind_of_status(status: u16) -> ErrorKind {
 
 /// What a person can read of XML, HTML or text: the title of an HTML page, else everything outside of tags.
 fn readable(text: &str) -> String {
-    let lower = text.get(..text.floor_char_boundary(4096)).unwrap_or_default().to_ascii_lowercase();
+    let text = cut(text, 4096);
+    let lower = text.to_ascii_lowercase();
     if lower.contains("<html") || lower.contains("<!doctype") {
         let title = lower.find("<title>").map(|at| at + 7).zip(lower.find("</title>"));
         return title.and_then(|(from, to)| text.get(from..to)).unwrap_or_default().trim().into();
     }
     let mut outside = true;
-    let plain: String = text[..lower.len()]
+    let plain: String = text
         .chars()
         .filter_map(|char| match char {
             '<' => {

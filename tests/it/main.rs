@@ -3,11 +3,13 @@
 #![cfg(test)]
 
 mod book;
+mod client;
 mod corpora;
 mod crm;
 mod floors;
 mod ledger;
 mod openapi;
 mod promises;
+mod secrets;
 mod testkit;
 mod webhook;
