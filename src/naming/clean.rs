@@ -92,10 +92,15 @@ impl Sieve {
     fn settle_joiner(&mut self, next: char) {
         let needed = match self.joiner {
             Some(ZWJ) => self.ends_in_emoji() && is_pictograph(next),
-            Some(_) => self.kept.ends_with(is_of_joining_script) && is_of_joining_script(next) && next.is_alphabetic(),
+            Some(_) => self.ends_in_joining_letter() && is_of_joining_script(next) && is_letter(next),
             None => false,
         };
         self.kept.extend(self.joiner.take().filter(|_| needed));
+    }
+
+    /// Marks do not count: NFC may put them into another order.
+    fn ends_in_joining_letter(&self) -> bool {
+        self.kept.trim_end_matches(is_combining_mark).ends_with(is_of_joining_script)
     }
 
     fn ends_in_emoji(&self) -> bool {
@@ -144,6 +149,10 @@ fn is_junk(character: char) -> bool {
                 | '\u{E0080}'..='\u{E00FF}'
                 | '\u{E01F0}'..='\u{E0FFF}'
         )
+}
+
+fn is_letter(character: char) -> bool {
+    character.is_alphabetic() && !is_combining_mark(character)
 }
 
 fn is_virama(mark: char) -> bool {
@@ -214,6 +223,14 @@ mod tests {
             "x\u{301}\u{323}".nfc().collect::<String>().as_str(),
         ] {
             assert!(matches!(clean(text), Cow::Borrowed(same) if same == text), "{text:?} became {:?}", clean(text));
+        }
+    }
+
+    #[test]
+    fn a_joiner_is_judged_alike_before_and_after_marks_are_put_in_order() {
+        for text in ["\u{769}\u{200C}\u{736}\u{5B6}", "\u{628}\u{323}\u{650}\u{200C}\u{628}"] {
+            let once = clean(text).into_owned();
+            assert_eq!(clean(&once), once, "{text:?}");
         }
     }
 
