@@ -4,10 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     future::poll_fn,
     mem,
+    panic::resume_unwind,
     pin::Pin,
+    sync::Arc,
 };
 
 use futures_core::Stream;
+use tokio::task::JoinHandle;
 
 use super::{
     SyncError,
@@ -17,7 +20,7 @@ use super::{
 use crate::{
     ChatId,
     crm::{CrmContact, Refusal, RefusalReason, RowError},
-    ledger::{Candidate, Cause, Lease, Ledger, Row, Timestamp, Wanted},
+    ledger::{Candidate, Cause, Lease, Ledger, LedgerError, Row, Sifted, Timestamp, Wanted},
     naming::Naming,
 };
 
@@ -26,7 +29,7 @@ const BATCH: usize = 4_096;
 
 /// Takes the rows of one run in.
 pub(super) struct Intake<'r> {
-    ledger: &'r dyn Ledger,
+    ledger: Arc<dyn Ledger>,
     lease: &'r Lease,
     naming: &'r Naming,
     recorder: &'r mut Recorder,
@@ -35,6 +38,8 @@ pub(super) struct Intake<'r> {
     /// Known contacts whose name the CRM now leaves empty.
     blanked: u64,
     taken: u64,
+    /// The batch that the ledger sifts while the next is read.
+    sifting: Option<JoinHandle<Result<Sifted, LedgerError>>>,
 }
 
 /// The CRM rows that claim one person: those that came in this run with what they wish.
@@ -42,14 +47,14 @@ type Claims = BTreeMap<Box<str>, Option<Candidate>>;
 
 impl<'r> Intake<'r> {
     pub(super) fn new(
-        ledger: &'r dyn Ledger,
+        ledger: Arc<dyn Ledger>,
         lease: &'r Lease,
         naming: &'r Naming,
         recorder: &'r mut Recorder,
         last_slot: u64,
     ) -> Self {
         let met = Slots::new(last_slot);
-        Self { ledger, lease, naming, recorder, met, claims: HashMap::new(), blanked: 0, taken: 0 }
+        Self { ledger, lease, naming, recorder, met, claims: HashMap::new(), blanked: 0, taken: 0, sifting: None }
     }
 
     /// Takes all rows in, unless it is told to stop first, and says how many known contacts would lose their name.
@@ -74,13 +79,14 @@ impl<'r> Intake<'r> {
                 Err(RowError::Source(error)) => return Err(SyncError::Source(error)),
             }
             if batch.len() == BATCH {
-                self.write_down(mem::replace(&mut batch, Vec::with_capacity(BATCH))).await?;
+                self.sift(mem::replace(&mut batch, Vec::with_capacity(BATCH))).await?;
             }
             if nameless.len() == BATCH {
                 self.count_blanked(mem::take(&mut nameless)).await?;
             }
         }
-        self.write_down(batch).await?;
+        self.sift(batch).await?;
+        self.write_down().await?;
         self.count_blanked(nameless).await?;
         self.resolve_claims().await?;
         Ok(self.blanked)
@@ -114,8 +120,22 @@ impl<'r> Intake<'r> {
         }
     }
 
-    async fn write_down(&mut self, batch: Vec<Candidate>) -> Result<(), SyncError> {
-        let sifted = self.ledger.sift(&self.lease.instance, batch).await?;
+    /// Lets the ledger sift a batch while the next is read; what it finds must not be older than what was written down, so that
+    /// is done first.
+    async fn sift(&mut self, batch: Vec<Candidate>) -> Result<(), SyncError> {
+        self.write_down().await?;
+        let (ledger, instance) = (Arc::clone(&self.ledger), self.lease.instance.clone());
+        self.sifting = Some(tokio::spawn(async move { ledger.sift(&instance, batch).await }));
+        Ok(())
+    }
+
+    /// Writes down what the batch that was sifted brings.
+    async fn write_down(&mut self) -> Result<(), SyncError> {
+        let Some(sifting) = self.sifting.take() else { return Ok(()) };
+        let sifted = match sifting.await {
+            Ok(sifted) => sifted?,
+            Err(error) => resume_unwind(error.into_panic()),
+        };
         for slot in sifted.unchanged {
             let counter = if self.met.meet(slot) {
                 &mut self.recorder.summary.unchanged

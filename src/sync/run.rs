@@ -69,9 +69,8 @@ impl<'s> Run<'s> {
     {
         let before = self.counts().await?;
         let told = self.told.clone();
-        let (ledger, lease) = (Arc::clone(&self.ledger), Arc::clone(&self.lease));
-        let naming = &self.sync.naming;
-        let intake = Intake::new(&*ledger, &lease, naming, &mut self.recorder, before.last_slot);
+        let (ledger, naming) = (Arc::clone(&self.ledger), &self.sync.naming);
+        let intake = Intake::new(ledger, &self.lease, naming, &mut self.recorder, before.last_slot);
         let blanked = intake.take(rows, move || *told.borrow()).await?;
         let counts = self.counts().await?;
         let mut load = Load { blanked, ..Load::default() };
