@@ -17,9 +17,9 @@ Usage: sync_job [run|plan] [options]
   plan   show what a run would do; writes nothing
 
 Options:
-  --crm FILE         CRM export, .csv or .jsonl; a small sample by default
-  --ledger FILE      remembers what was sent; `memory` for nowhere [sync_job.ledger]
-  --base-url URL     the Wawp server, or WAWP_BASE_URL; a stand-in server inside this job by default
+  --crm FILE         CRM export, .csv or .jsonl [a small sample]
+  --ledger FILE      remembers what was sent; `memory` for a ledger that is forgotten [sync_job.ledger]
+  --base-url URL     the Wawp server, or WAWP_BASE_URL [a stand-in server inside this job]
   --instance ID      the Wawp instance, or WAWP_INSTANCE_ID
   --region CC        country of phone numbers written without one, such as JP
   --tags LIST        funnel stages that show as a tag, such as \"Lead,Customer,Evangelist=VIP\" [none]
@@ -27,7 +27,8 @@ Options:
   --in-flight N      calls at the same time [1]
   --wait SECONDS     how long to wait for an instance that may not be called [60]
   --json             JSON Lines on standard output, and nothing else there
-  --yes              go on where a brake would stop the run: many renames, emptied names, an empty address book
+  --yes              go on where a brake would stop the run: many renames, lost names,
+                     an address book that suddenly looks empty
   -h, --help         show this help
 
 The access token is read from WAWP_ACCESS_TOKEN, and from nowhere else.

@@ -5,6 +5,7 @@
 mod book;
 mod crm;
 mod floors;
+mod job;
 mod ledger;
 mod openapi;
 mod promises;
