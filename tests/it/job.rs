@@ -14,6 +14,9 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use wawp_contacts::{ChatId, testkit::WawpServer};
 
+mod faults;
+mod flags;
+mod json;
 mod start;
 
 /// Far longer than any job here takes: only one that hangs reaches it.
