@@ -17,7 +17,7 @@ use std::{
 };
 
 use wawp_contacts::{
-    Client, Sync,
+    Class, Client, Sync,
     crm::{self, Csv, JsonLines, Mapping, Rows},
     ledger::{Ledger, MemoryLedger, SqliteLedger},
     naming::Naming,
@@ -92,6 +92,9 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
         Command::Run => {
             let report = sync.run_until(rows, told_to_stop()).await?;
             view.report(&report);
+            if let Some(kind) = report.gate.filter(|kind| kind.class() == Class::Configuration) {
+                return Err(report.hint.map_or(kind.to_string(), |hint| format!("{kind}; {hint}")).into());
+            }
             Ok(if report.summary.needs_person() || report.stopped { 3 } else { 0 })
         }
     }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 use wawp_contacts::{
@@ -66,11 +66,11 @@ impl View {
     }
 
     fn planned(&self, summary: &Summary) {
-        let Summary { created, renamed, unchanged, refused, calls, .. } = summary;
-        let time = Duration::from_secs_f64(summary.seconds);
+        let Summary { created, renamed, unchanged, refused, calls, seconds, .. } = summary;
+        let time = HumanDuration(Duration::from_secs_f64(*seconds));
+        let pace = if *seconds > 0.0 { format!(", about {time}") } else { String::new() };
         self.say(&format!(
-            "plan: {created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused; \
-             {calls} calls, {time:.0?} at this pace"
+            "plan: {created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused; {calls} calls{pace}"
         ));
         self.planned.store(*calls, Relaxed);
         self.bar.set_length(*calls);
@@ -88,6 +88,9 @@ impl View {
     pub(crate) fn report(&self, report: &Report) {
         self.bar.finish_and_clear();
         if self.is_json {
+            if let Some(kind) = report.gate {
+                self.say(&format!("the instance was left alone: {kind}"));
+            }
             print_line("summary", &report.summary);
         } else {
             self.say(&report.to_string());
