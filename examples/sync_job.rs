@@ -11,7 +11,7 @@ mod view;
 use std::{
     error::Error,
     fs::File,
-    io::BufReader,
+    io::{BufReader, Write, stdout},
     process::{ExitCode, exit},
     sync::Arc,
 };
@@ -37,7 +37,8 @@ async fn main() -> ExitCode {
     let args = match Args::parse() {
         Ok(Some(args)) => args,
         Ok(None) => {
-            print!("{HELP}");
+            // A reader that goes away early has seen enough.
+            stdout().write_all(HELP.as_bytes()).ok();
             return ExitCode::SUCCESS;
         }
         Err(error) => return fail(&format!("{error}; --help shows what there is")),
@@ -90,7 +91,7 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
             Ok(if plan.summary.has_changes() { 2 } else { 0 })
         }
         Command::Run => {
-            let report = sync.run_until(rows, told_to_stop()).await?;
+            let report = sync.run_until(rows, told_to_stop(Arc::clone(&view))).await?;
             view.report(&report);
             if let Some(kind) = report.gate.filter(|kind| kind.class() == Class::Configuration) {
                 return Err(report.hint.map_or(kind.to_string(), |hint| format!("{kind}; {hint}")).into());
@@ -153,12 +154,13 @@ async fn seed(server: &WawpServer, ledger: &dyn Ledger) -> Result<(), AnyError> 
 }
 
 /// Completes at the first Ctrl-C; the second leaves at once, which loses nothing: what is in flight is in doubt in the ledger.
-async fn told_to_stop() {
+async fn told_to_stop(view: Arc<View>) {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
-    tokio::spawn(async {
+    tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
+            view.close();
             eprintln!("sync_job: left at once; what was in flight is repeated by the next run");
             exit(130);
         }

@@ -124,7 +124,7 @@ impl Args {
                     self.rate = Some(number(parser, "--rate", |rate| (0.0..=10_000.0).contains(rate))?);
                 }
                 Long("in-flight") => {
-                    self.in_flight = number(parser, "--in-flight", |calls| (1..=1_024).contains(calls))?
+                    self.in_flight = number(parser, "--in-flight", |calls| (1..=1_024).contains(calls))?;
                 }
                 Long("wait") => self.wait = Duration::from_secs(number(parser, "--wait", |wait| *wait <= 86_400_u64)?),
                 Long("json") => self.json = true,

@@ -2,16 +2,16 @@
 
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 use wawp_contacts::{
     crm::Refusal,
-    sync::{Plan, Progress, Report, Summary},
+    ledger::Timestamp,
+    sync::{Outcome, Plan, Progress, Report, Summary},
 };
 
 /// The version of the JSON Lines; grows when a field changes its meaning.
@@ -19,18 +19,17 @@ const FORMAT: u32 = 1;
 
 pub(crate) struct View {
     is_json: bool,
+    /// Counts the calls, and is drawn on a terminal once their number is known.
     bar: ProgressBar,
-    /// Changes shown so far and changes planned, for the plain lines.
-    shown: AtomicU64,
-    planned: AtomicU64,
 }
 
 impl View {
     pub(crate) fn new(is_json: bool) -> Self {
-        let bar = if !is_json && stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} {eta}");
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left");
+        let bar =
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { is_json, bar, shown: AtomicU64::new(0), planned: AtomicU64::new(0) }
+        Self { is_json, bar }
     }
 
     /// A line for the user, which is never part of the JSON.
@@ -52,10 +51,10 @@ impl View {
         match progress {
             Progress::Planned(summary) => self.planned(summary),
             Progress::Changed(change) if self.is_json => print_line("change", change),
-            Progress::Changed(_) => self.step(),
+            Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => self.step(),
             Progress::Refused(refusal) if self.is_json => print_refusal(refusal),
             Progress::Waiting(until, kind) => {
-                let wait = until.since(wawp_contacts::ledger::Timestamp::now());
+                let wait = until.since(Timestamp::now());
                 self.say(&format!("waiting {:.1} s: {kind}", wait.as_secs_f64()));
             }
             Progress::Stopping(calls) => {
@@ -72,21 +71,29 @@ impl View {
         self.say(&format!(
             "plan: {created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused; {calls} calls{pace}"
         ));
-        self.planned.store(*calls, Relaxed);
         self.bar.set_length(*calls);
-    }
-
-    fn step(&self) {
-        self.bar.inc(1);
-        let (shown, planned) = (self.shown.fetch_add(1, Relaxed) + 1, self.planned.load(Relaxed));
-        let is_tenth = shown * 10 / planned.max(1) > (shown - 1) * 10 / planned.max(1);
-        if self.bar.is_hidden() && is_tenth {
-            self.say(&format!("{shown} of {planned}"));
+        if *calls > 0 && !self.is_json && stderr().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
 
-    pub(crate) fn report(&self, report: &Report) {
+    fn step(&self) {
+        let Some(planned) = self.bar.length().filter(|planned| *planned > 0) else { return };
+        self.bar.inc(1);
+        let done = self.bar.position();
+        let is_next_tenth = done * 10 / planned > (done - 1) * 10 / planned;
+        if self.bar.is_hidden() && is_next_tenth {
+            self.say(&format!("{done} of {planned}"));
+        }
+    }
+
+    /// Takes the bar off the terminal: nothing follows but a last word.
+    pub(crate) fn close(&self) {
         self.bar.finish_and_clear();
+    }
+
+    pub(crate) fn report(&self, report: &Report) {
+        self.close();
         if self.is_json {
             if let Some(kind) = report.gate {
                 self.say(&format!("the instance was left alone: {kind}"));
