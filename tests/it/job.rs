@@ -6,7 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::Value;
@@ -17,18 +17,31 @@ use wawp_contacts::{ChatId, testkit::WawpServer};
 mod faults;
 mod flags;
 mod json;
+mod server;
 mod start;
+#[cfg(unix)]
+mod stop;
 
 /// Far longer than any job here takes: only one that hangs reaches it.
 const HUNG: Duration = Duration::from_secs(60);
 
-/// The job, beside the test executable: cargo builds examples along with tests.
+/// The job, beside the test executable: `cargo test` builds examples too, but `cargo test --test it` does not.
 fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.parent().and_then(Path::parent).unwrap();
     let program = target.join("examples").join(format!("sync_job{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "{} is missing; build it with `cargo build --examples`", program.display());
+    let advice = "run `cargo build --example sync_job` first, or all of `cargo test`";
+    assert!(program.exists(), "{} is missing; {advice}", program.display());
+    let sources = fs::read_to_string(program.with_extension("d")).unwrap();
+    let built = modified(&program);
+    let newer = sources.split_whitespace().skip(1).find(|source| modified(Path::new(source)) > built);
+    assert_eq!(newer, None, "{} is older than a source of it; {advice}", program.display());
     program
+}
+
+/// When a file was last changed; `None` if it does not exist, as part of a name with a blank.
+fn modified(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|file| file.modified()).ok()
 }
 
 /// A folder in which jobs run, each with a command line and a clean environment.
@@ -148,6 +161,21 @@ async fn ended(job: Child) -> Ended {
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// Waits until something is so.
+async fn until(is_so: impl Fn() -> bool + Send + Sync) {
+    let polled = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(HUNG, polled).await.expect("what was waited for never came");
+}
+
+/// Waits until so many updates have arrived.
+async fn until_calls(server: &WawpServer, n: usize) {
+    until(|| server.calls().len() >= n).await;
 }
 
 fn chat(n: usize) -> ChatId {

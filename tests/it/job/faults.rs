@@ -10,7 +10,7 @@ use super::{Desk, Ended, end};
 impl Ended {
     /// Checks that the job failed with one line that a person understands.
     #[track_caller]
-    fn is_refused(self, words: &str) {
+    fn was_refused(self, words: &str) {
         let ended = self.with(1);
         assert_eq!((ended.err.lines().count(), ended.out.as_str()), (1, ""), "{ended}");
         ended.complains(words);
@@ -50,7 +50,7 @@ async fn a_command_line_that_cannot_be_understood_is_refused_in_one_line() {
         (&["--instance", ""], "--instance: "),
     ];
     for (args, words) in wrong {
-        end(desk.job(args)).await.is_refused(words);
+        end(desk.job(args)).await.was_refused(words);
     }
     assert_eq!(desk.files(), [""; 0]);
 }
@@ -59,7 +59,7 @@ async fn a_command_line_that_cannot_be_understood_is_refused_in_one_line() {
 async fn a_wrong_instance_in_the_environment_is_named_by_its_variable() {
     let mut job = Desk::new().job(["plan"]);
     job.env("WAWP_INSTANCE_ID", "a b").current_dir(std::env::temp_dir());
-    end(job).await.is_refused("WAWP_INSTANCE_ID: ");
+    end(job).await.was_refused("WAWP_INSTANCE_ID: ");
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn an_export_that_cannot_be_read_is_refused_before_anything_is_made() {
             ("colours.csv", "colours.csv: no column for "),
             ("folder", "folder: "),
         ] {
-            desk.run(&format!("{command} --crm {file}")).await.is_refused(words);
+            desk.run(&format!("{command} --crm {file}")).await.was_refused(words);
         }
     }
     assert_eq!(desk.files(), ["colours.csv", "empty.csv", "folder"]);
@@ -95,10 +95,10 @@ async fn a_file_that_is_no_usable_ledger_is_refused_and_left_as_it_is() {
             ("folder", "is a folder; name a file for the ledger"),
             ("newer.ledger", "has version 999"),
         ] {
-            desk.run(&format!("{command} --crm crm.csv --ledger {ledger}")).await.is_refused(words);
+            desk.run(&format!("{command} --crm crm.csv --ledger {ledger}")).await.was_refused(words);
         }
     }
-    desk.run("--crm crm.csv --ledger no/such/folder.ledger").await.is_refused("does not exist");
+    desk.run("--crm crm.csv --ledger no/such/folder.ledger").await.was_refused("does not exist");
     assert_eq!(fs::read(desk.path("notes.txt")).unwrap(), b"not a ledger, but dear to somebody\n");
     assert_eq!(fs::read(desk.path("newer.ledger")).unwrap(), before);
 }
@@ -111,11 +111,11 @@ async fn settings_that_cannot_work_are_refused_before_a_ledger_is_made() {
         job.env("WAWP_BASE_URL", url).env("WAWP_INSTANCE_ID", instance).env("WAWP_ACCESS_TOKEN", token);
         end(job)
     };
-    with("https://api.wawp.net", "shop", "").await.is_refused("WAWP_ACCESS_TOKEN");
-    with("https://api.wawp.net", "", "s3cret").await.is_refused("--instance or WAWP_INSTANCE_ID");
-    with("api.wawp.net", "shop", "s3cret").await.is_refused("base URL");
-    with("ftp://api.wawp.net", "shop", "s3cret").await.is_refused("neither https nor http");
-    with("http://api.wawp.net", "shop", "s3cret").await.is_refused("plain http would show the token to others");
+    with("https://api.wawp.net", "shop", "").await.was_refused("WAWP_ACCESS_TOKEN");
+    with("https://api.wawp.net", "", "s3cret").await.was_refused("--instance or WAWP_INSTANCE_ID");
+    with("api.wawp.net", "shop", "s3cret").await.was_refused("base URL");
+    with("ftp://api.wawp.net", "shop", "s3cret").await.was_refused("neither https nor http");
+    with("http://api.wawp.net", "shop", "s3cret").await.was_refused("plain http would show the token to others");
     assert_eq!(desk.files(), ["crm.csv"]);
 }
 
