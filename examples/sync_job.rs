@@ -11,7 +11,7 @@ mod view;
 use std::{
     error::Error,
     fs::File,
-    io::{BufReader, Write, stdout},
+    io::BufReader,
     process::{ExitCode, exit},
     sync::Arc,
 };
@@ -37,8 +37,7 @@ async fn main() -> ExitCode {
     let args = match Args::parse() {
         Ok(Some(args)) => args,
         Ok(None) => {
-            // A reader that goes away early has seen enough.
-            stdout().write_all(HELP.as_bytes()).ok();
+            view::print(HELP);
             return ExitCode::SUCCESS;
         }
         Err(error) => return fail(&format!("{error}; --help shows what there is")),
@@ -50,7 +49,7 @@ async fn main() -> ExitCode {
 }
 
 fn fail(line: &str) -> ExitCode {
-    eprintln!("sync_job: {line}");
+    view::complain(line);
     ExitCode::FAILURE
 }
 
@@ -161,7 +160,7 @@ async fn told_to_stop(view: Arc<View>) {
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             view.close();
-            eprintln!("sync_job: left at once; what was in flight is repeated by the next run");
+            view::complain("left at once; what was in flight is repeated by the next run");
             exit(130);
         }
     });

@@ -133,6 +133,16 @@ fn print_refusal(Refusal { reason, line, crm_id, detail, .. }: &Refusal) {
     print_line("refusal", &json!({"reason": reason.code(), "line": line, "crm_id": crm_id, "detail": detail}));
 }
 
+/// A last word on standard error.
+pub(crate) fn complain(line: &str) {
+    write_line(&mut stderr(), &format!("sync_job: {line}"));
+}
+
+/// A text of its own, such as the help.
+pub(crate) fn print(text: &str) {
+    write_line(&mut stdout(), text.trim_end());
+}
+
 /// Whoever reads may have gone away (`| head`); that is no reason to stop a sync half way.
 fn write_line(to: &mut impl Write, line: &str) {
     writeln!(to, "{line}").ok();
