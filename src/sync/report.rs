@@ -199,7 +199,6 @@ pub struct Report {
     #[serde(serialize_with = "maybe_debug")]
     pub gate: Option<ErrorKind>,
     /// What to try about that, if it is known.
-    #[serde(skip)]
     pub hint: Option<&'static str>,
     /// Whether the run was told to stop.
     pub stopped: bool,
