@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use wawp_contacts::testkit::{Answer, WawpServer};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::{Desk, assert_people, chat, ended, until_calls};
 
@@ -34,6 +35,15 @@ async fn a_token_revoked_half_way_stops_the_run_within_the_calls_in_flight() {
     server.restore_token();
     desk.run_at(&server, "").await.with(0).says("16 created, 0 renamed, 4 unchanged");
     assert_people(&server, 20, "Bob");
+}
+
+#[tokio::test]
+async fn a_server_that_fails_is_asked_once_by_a_job_without_patience() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), MockServer::start().await);
+    Mock::given(any()).respond_with(ResponseTemplate::new(500)).expect(1).mount(&server).await;
+    let mut job = desk.job(["--crm", "crm.csv", "--wait", "0", "--rate", "0", "--instance", "shop"]);
+    job.env("WAWP_BASE_URL", server.uri()).env("WAWP_ACCESS_TOKEN", "s3cret");
+    super::end(job).await.with(3).says("the server failed").says("3 waiting").says("; 0 calls");
 }
 
 #[tokio::test]

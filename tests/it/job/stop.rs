@@ -61,6 +61,21 @@ async fn ctrl_c_makes_no_new_call_and_keeps_the_answers_in_flight() {
 }
 
 #[tokio::test]
+async fn ctrl_c_ends_a_wait_for_an_instance_that_may_not_be_called() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    server.log_out();
+    let mut job = desk.job_at(&server, "--wait 86400").spawn().unwrap();
+    let mut lines = BufReader::new(job.stdout.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("a word about waiting").starts_with("waiting") {}
+    let asked = server.reads();
+    signal(&job, "-INT").await;
+    ended(job).await.with(3);
+    assert_eq!((server.reads(), server.calls()), (asked, vec![]));
+    server.log_in();
+    desk.run_at(&server, "").await.with(0).says("3 created");
+}
+
+#[tokio::test]
 async fn ctrl_c_twice_leaves_at_once_and_loses_nothing() {
     let (desk, server) = (Desk::with_people(6, "Bob"), WawpServer::start().await);
     server.on_any_update().delay(HANGS).times(2);
