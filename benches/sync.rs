@@ -3,6 +3,8 @@
 //! `cargo bench --bench sync` runs all; `cargo bench --bench sync -- push` (or `pace`, `unchanged`, `first`) runs one. Every measurement is a
 //! process of its own, and so is the server, so that CPU and memory are the client's alone.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
 #[path = "sync/ledger.rs"]
 mod ledger;
 #[path = "sync/measure.rs"]

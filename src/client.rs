@@ -45,7 +45,10 @@ use crate::{
     ChatId, ContactName, Error, ErrorKind, InstanceId, RetryPolicy,
     pace::Limiter,
     retry::Budget,
-    wire::{answer, json::Json},
+    wire::{
+        answer,
+        json::{Json, Misread},
+    },
 };
 
 /// Sets and reads the contact names of one instance.
@@ -71,8 +74,8 @@ struct Shared {
     budget: Budget,
 }
 
-/// Takes a value out of an answer; `None` if it is not there.
-type Read<T> = fn(&Json<'_>) -> Option<T>;
+/// Takes a value out of an answer.
+type Read<T> = fn(&Json<'_>) -> Result<T, Misread>;
 
 impl Client {
     /// Begins a client for an instance with its access token.

@@ -81,6 +81,27 @@ impl ErrorKind {
         }
     }
 
+    /// The word in reports: `rate_limited`.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Interrupted => "interrupted",
+            Self::Server => "server",
+            Self::Decode => "decode",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaReached => "quota_reached",
+            Self::SessionNotReady => "session_not_ready",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::UnknownInstance => "unknown_instance",
+            Self::Rejected => "rejected",
+            Self::Route => "route",
+            Self::Configuration => "configuration",
+        }
+    }
+
     fn phrase(self) -> &'static str {
         match self {
             Self::Connect => "no connection to the server",
@@ -108,7 +129,13 @@ impl fmt::Display for ErrorKind {
 }
 
 /// The longest message kept of a server, in bytes.
-pub(crate) const MAX_MESSAGE: usize = 256;
+const MAX_MESSAGE: usize = 256;
+
+/// The start of a text, at most `max` bytes and whole characters.
+pub(crate) fn cut(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
 
 impl Error {
     /// Makes an error of a kind, for implementations of [`AddressBook`](crate::AddressBook).
@@ -141,9 +168,8 @@ impl Error {
     /// Secrets have to be taken out before.
     #[must_use]
     pub fn with_message(mut self, message: &str) -> Self {
-        let mut kept: String = message.chars().filter(|char| !char.is_control()).take(MAX_MESSAGE).collect();
-        kept.truncate(kept.floor_char_boundary(MAX_MESSAGE));
-        let kept = kept.trim();
+        let kept: String = message.chars().filter(|char| !char.is_control()).take(MAX_MESSAGE).collect();
+        let kept = cut(&kept, MAX_MESSAGE).trim();
         self.0.message = (!kept.is_empty()).then(|| kept.into());
         self
     }

@@ -61,7 +61,7 @@
 //! |---|---|
 //! | 4 | [`testkit`] |
 //! | 3 | [`sync`] |
-//! | 2 | [`client`], [`ledger`], `webhook` |
+//! | 2 | [`client`], [`ledger`], `webhook` (feature `webhooks`) |
 //! | 1 | [`naming`], [`retry`], [`pace`], [`crm`] |
 //! | 0 | [`contact`], [`Error`] |
 
@@ -76,10 +76,11 @@ pub mod retry;
 pub mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
-
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 mod wire;
 
-pub use client::{AddressBook, Client};
+pub use client::{AddressBook, Client, ClientBuilder, Credentials, Route};
 pub use contact::{ChatId, ContactName, InstanceId, Phone};
 #[cfg(feature = "phone")]
 pub use contact::{ParseRegionError, Region};
@@ -87,3 +88,8 @@ pub use error::{Class, Error, ErrorKind};
 pub use pace::Pace;
 pub use retry::RetryPolicy;
 pub use sync::Sync;
+
+/// The README's examples are tests too.
+#[cfg(all(doctest, feature = "testkit"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

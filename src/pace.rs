@@ -212,10 +212,11 @@ mod tests {
     /// More than `rate * w + burst` calls in a window that starts and ends with a call.
     fn crowded_window(calls: &[Duration], pace: &Pace) -> Option<(Duration, Duration)> {
         let fits = |window: Duration, count: usize| {
-            count as f64 <= window.as_secs_f64() / pace.interval.as_secs_f64() + f64::from(pace.burst) + 1e-6
+            f64::from(u32::try_from(count).unwrap())
+                <= window.as_secs_f64() / pace.interval.as_secs_f64() + f64::from(pace.burst) + 1e-6
         };
         let pairs = (0..calls.len()).flat_map(|from| (from..calls.len()).map(move |to| (from, to)));
-        let crowded = |&(from, to): &(usize, usize)| !fits(calls[to] - calls[from], to - from + 1);
+        let crowded = |&(from, to): &(usize, usize)| !fits(calls[to].saturating_sub(calls[from]), to - from + 1);
         pairs.into_iter().find(crowded).map(|(from, to)| (calls[from], calls[to]))
     }
 

@@ -10,7 +10,7 @@
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{Class, Error, ErrorKind};
@@ -154,6 +154,32 @@ fn is_worth_repeating(error: &Error) -> bool {
     }
 }
 
+/// The longest wait taken from a header; longer ones are as good as for ever.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 86_400);
+
+/// Reads the value of a `Retry-After` header in either form, seconds or a date; a date that has passed means now.
+///
+/// `now` is the server's clock, where it says so (`Date`). For implementations of [`AddressBook`](crate::AddressBook) that speak
+/// HTTP, to pass on by [`Error::with_retry_after`].
+///
+/// ```
+/// # use std::time::{Duration, SystemTime};
+/// use wawp_contacts::retry::parse_retry_after;
+///
+/// assert_eq!(parse_retry_after("7", SystemTime::now()), Some(Duration::from_secs(7)));
+/// assert_eq!(parse_retry_after("soon", SystemTime::now()), None);
+/// ```
+#[must_use]
+pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Only a number beyond all measure fails to parse.
+        return Some(value.parse().map_or(LONGEST_WAIT, Duration::from_secs).min(LONGEST_WAIT));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    Some(until.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
+}
+
 /// What all calls of a client together may spend on retries.
 ///
 /// It begins with 100 retries. Five successes earn one more, up to 100 again: in the long run retries add at most a fifth to the
@@ -250,7 +276,7 @@ mod tests {
         let error = attempts.failed(Error::new(ErrorKind::RateLimited).with_retry_after(day), now, 0.0).unwrap_err();
         assert_eq!((error.retry_after(), error.attempts()), (Some(day), 1));
 
-        let late = now + 60 * SECOND - SECOND / 2;
+        let late = now + 59 * SECOND + SECOND / 2;
         assert!(policy.start(&budget, now).failed(Error::new(ErrorKind::Server), late, 1.0).is_err());
         assert!(policy.start(&budget, now).failed(Error::new(ErrorKind::Server), late, 0.5).is_ok());
     }
@@ -313,6 +339,21 @@ mod tests {
         #[test]
         fn backoff_stays_below_the_ceiling(attempt: u32, jitter in -1.0f64..2.0) {
             prop_assert!(policy().backoff(attempt, jitter) <= 8 * SECOND);
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms_and_nothing_else() {
+        let now = httpdate::parse_http_date("Sat, 21 Nov 2026 10:00:00 GMT").unwrap();
+        let seconds = |value| parse_retry_after(value, now).map(|wait| wait.as_secs());
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds(" 0 "), Some(0));
+        assert_eq!(seconds("Sat, 21 Nov 2026 10:01:30 GMT"), Some(90));
+        assert_eq!(seconds("Saturday, 21-Nov-26 10:01:30 GMT"), Some(90));
+        assert_eq!(seconds("Sat, 21 Nov 2026 09:00:00 GMT"), Some(0));
+        assert_eq!(seconds("99999999999999999999999"), Some(LONGEST_WAIT.as_secs()));
+        for nonsense in ["", "soon", "-1", "1.5"] {
+            assert_eq!(seconds(nonsense), None, "{nonsense}");
         }
     }
 }

@@ -55,6 +55,8 @@ mod desk;
 pub mod matchers;
 mod request;
 mod rule;
+#[cfg(feature = "webhooks")]
+pub mod signing;
 
 use std::{fmt, sync::Arc, thread, time::Duration};
 

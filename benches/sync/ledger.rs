@@ -126,7 +126,11 @@ fn write_export(path: &Path, rows: u64, is_shuffled: bool) -> Result<(), AnyErro
 }
 
 fn stage(n: u64) -> &'static str {
-    ["Lead", "Customer", "Subscriber"][n as usize % 3]
+    match n % 3 {
+        0 => "Lead",
+        1 => "Customer",
+        _ => "Subscriber",
+    }
 }
 
 /// Writes an export, and a ledger that already says all of it.

@@ -22,9 +22,8 @@ pub(crate) fn all() -> Result<(), AnyError> {
     println!("\npace: {CONTACTS} contacts, a server that allows {RATE}/s and fails 2 %");
     let server = Server::start(&["5", "200", "20"])?;
     let figure = measure(&["pace", &server.url])?;
-    let stats = tokio::runtime::Runtime::new()?.block_on(async {
-        Ok::<_, reqwest::Error>(reqwest::get(format!("{}/stats", server.url)).await?.text().await?)
-    })?;
+    let url = format!("{}/stats", server.url);
+    let stats = tokio::runtime::Runtime::new()?.block_on(async { reqwest::get(url).await?.text().await })?;
     let stats = stats.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>()?;
     let [calls, too_fast, failed, acknowledged, needless] = stats[..] else { return Err("odd stats".into()) };
     println!("{acknowledged} stored of {CONTACTS}, {failed} failed and repeated, {needless} sent again after an ok");

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     ChatId, Error, ErrorKind, Phone,
-    wire::{json::Json, read},
+    wire::{
+        json::{Json, Misread},
+        read,
+    },
 };
 
 /// The most entries that the server puts on one page.
@@ -199,42 +202,44 @@ fn known(item: read::Item) -> Contact {
     Contact { chat: item.chat, name: item.name, pushname: item.pushname }
 }
 
-pub(super) fn contact(json: &Json<'_>) -> Option<Option<Contact>> {
-    Some(read::contact(json)?.map(known))
+pub(super) fn contact(json: &Json<'_>) -> Result<Option<Contact>, Misread> {
+    Ok(read::contact(json)?.map(known))
 }
 
-pub(super) fn page(json: &Json<'_>) -> Option<Page> {
+pub(super) fn page(json: &Json<'_>) -> Result<Page, Misread> {
     let items = read::contacts(json)?;
-    Some(Page { entries: items.len(), contacts: items.into_iter().flatten().map(known).collect() })
+    Ok(Page { entries: items.len(), contacts: items.into_iter().flatten().map(known).collect() })
 }
 
-fn contacts_batch(json: &Json<'_>) -> Option<Batch<Contact>> {
+fn contacts_batch(json: &Json<'_>) -> Result<Batch<Contact>, Misread> {
     let page = page(json)?;
-    let mark = mark(&page.contacts.iter().map(|contact| &contact.chat).collect::<Vec<_>>());
-    Some(Batch { items: page.contacts, entries: page.entries, mark })
+    let mark = mark(&page.contacts, |contact| &contact.chat);
+    Ok(Batch { items: page.contacts, entries: page.entries, mark })
 }
 
-fn lids_batch(json: &Json<'_>) -> Option<Batch<LidMapping>> {
+fn lids_batch(json: &Json<'_>) -> Result<Batch<LidMapping>, Misread> {
     let items = read::mappings(json)?;
     let entries = items.len();
     let items: Vec<_> = items.into_iter().flatten().map(|(lid, phone)| LidMapping { lid, phone }).collect();
-    let mark = mark(&items.iter().map(|mapping| &mapping.lid).collect::<Vec<_>>());
-    Some(Batch { items, entries, mark })
+    let mark = mark(&items, |mapping| &mapping.lid);
+    Ok(Batch { items, entries, mark })
 }
 
 /// Tells one page from the next; never stored, so any hash will do.
-fn mark(chats: &[&ChatId]) -> u64 {
+fn mark<T>(items: &[T], chat: fn(&T) -> &ChatId) -> u64 {
     let mut hasher = DefaultHasher::new();
-    chats.hash(&mut hasher);
+    for item in items {
+        chat(item).hash(&mut hasher);
+    }
     hasher.finish()
 }
 
-fn existence(json: &Json<'_>) -> Option<Existence> {
-    let (exists, chat, phone) = read::existence(json)?;
-    Some(Existence { exists, chat, phone })
+fn existence(json: &Json<'_>) -> Result<Existence, Misread> {
+    let (exists, chat, phone) = read::existence(json).ok_or(Misread)?;
+    Ok(Existence { exists, chat, phone })
 }
 
-fn session(json: &Json<'_>) -> Option<Session> {
-    let (status, me, pushname) = read::session(json)?;
-    Some(Session { status: status.into(), me, pushname })
+fn session(json: &Json<'_>) -> Result<Session, Misread> {
+    let (status, me, pushname) = read::session(json).ok_or(Misread)?;
+    Ok(Session { status: status.into(), me, pushname })
 }

@@ -14,8 +14,10 @@ use super::{
 };
 use crate::{
     ChatId, ContactName, Error, ErrorKind, InstanceId, Phone,
+    retry::parse_retry_after,
     wire::{
         answer,
+        json::Misread,
         redact::Redactor,
         request::{self, BodyStart},
     },
@@ -255,9 +257,9 @@ impl Transport {
     }
 
     fn interpret<T>(&self, reply: &Reply, read: Read<T>) -> Result<T, Error> {
-        let unread = || Error::new(ErrorKind::Decode).with_status(reply.status);
-        let value = answer::understand(reply.status, &reply.body, &self.redactor)
-            .and_then(|json| read(&json).ok_or_else(unread));
+        let misread = |Misread| Error::new(ErrorKind::Decode).with_status(reply.status);
+        let value =
+            answer::understand(reply.status, &reply.body, &self.redactor).and_then(|json| read(&json).map_err(misread));
         value.map_err(|error| match reply.retry_after {
             Some(wait) => error.with_retry_after(wait),
             None => error,
@@ -339,5 +341,5 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let value = text(RETRY_AFTER)?;
     let now = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-    answer::retry_after(value, now.unwrap_or_else(SystemTime::now))
+    parse_retry_after(value, now.unwrap_or_else(SystemTime::now))
 }

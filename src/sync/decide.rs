@@ -91,7 +91,7 @@ fn wished(row: Row, wish: Wanted) -> (Row, Action) {
     }
     let cause = cause(held, &wish);
     let version = if same_owner { wish.version.or(held.version) } else { wish.version };
-    store(row, |row| row.wanted = Wanted { cause, version, ..wish })
+    store(row, |row| row.wanted = Wanted { version, cause, ..wish })
 }
 
 /// Why the new wish differs from the old one; that a stage changed is said before that a name did.

@@ -30,7 +30,7 @@ pub struct Change {
     /// What it is to show.
     pub after: String,
     /// Why the wish last changed.
-    #[serde(serialize_with = "word")]
+    #[serde(serialize_with = "cause")]
     pub cause: Cause,
     /// How far it came.
     #[serde(flatten)]
@@ -59,7 +59,7 @@ pub enum Outcome {
     /// It needs a person or a new wish.
     Parked {
         /// What happened.
-        #[serde(serialize_with = "debug")]
+        #[serde(serialize_with = "code")]
         kind: ErrorKind,
         /// What the server said.
         message: Option<Box<str>>,
@@ -70,7 +70,7 @@ pub enum Outcome {
         #[serde(serialize_with = "millis")]
         at: Timestamp,
         /// What stood in the way of this contact, if it was tried.
-        #[serde(serialize_with = "maybe_debug")]
+        #[serde(serialize_with = "maybe_code")]
         kind: Option<ErrorKind>,
     },
 }
@@ -90,23 +90,24 @@ impl Change {
     }
 }
 
+/// Writes a value as it is displayed.
 fn text<T: fmt::Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(value)
 }
 
-fn word<S: Serializer>(cause: &Cause, to: S) -> Result<S::Ok, S::Error> {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn cause<S: Serializer>(cause: &Cause, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(cause.as_str())
 }
 
-fn debug<T: fmt::Debug, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&format_args!("{value:?}"))
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn code<S: Serializer>(kind: &ErrorKind, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(kind.code())
 }
 
-fn maybe_debug<T: fmt::Debug, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => debug(value, to),
-        None => to.serialize_none(),
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde passes fields by reference")]
+fn maybe_code<S: Serializer>(kind: &Option<ErrorKind>, to: S) -> Result<S::Ok, S::Error> {
+    kind.map(ErrorKind::code).serialize(to)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
@@ -196,7 +197,7 @@ pub struct Report {
     #[serde(flatten)]
     pub summary: Summary,
     /// Why the instance was left alone, if it was.
-    #[serde(serialize_with = "maybe_debug")]
+    #[serde(serialize_with = "maybe_code")]
     pub gate: Option<ErrorKind>,
     /// What to try about that, if it is known.
     pub hint: Option<&'static str>,

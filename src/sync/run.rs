@@ -217,7 +217,9 @@ impl<'s> Run<'s> {
             let rows = self.due_after(after.as_ref()).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.chat.clone());
-            rows.into_iter().for_each(|row| then(&mut self.recorder, row));
+            for row in rows {
+                then(&mut self.recorder, row);
+            }
         }
     }
 

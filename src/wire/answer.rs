@@ -1,9 +1,10 @@
 //! From status and body to an answer, or to an error of the right kind.
 
-use std::time::{Duration, SystemTime};
-
-use super::{json::Json, redact::Redactor};
-use crate::{Error, ErrorKind};
+use super::{
+    json::{Json, Misread},
+    redact::Redactor,
+};
+use crate::{Error, ErrorKind, error::cut};
 
 /// Words by which a server names an error, whatever the status around them.
 const WORDS: &[(&str, ErrorKind)] = &[
@@ -33,9 +34,6 @@ const WORDS: &[(&str, ErrorKind)] = &[
 /// States of a session other than working.
 const NOT_WORKING: &[&str] = &["STOPPED", "STARTING", "SCAN_QR_CODE", "FAILED", "PASSKEY_REQUIRED"];
 
-/// The longest wait taken from a header; longer ones are as good as for ever.
-const LONGEST_WAIT: Duration = Duration::from_secs(365 * 86_400);
-
 /// The body of a good answer, or what is wrong.
 pub(crate) fn understand<'a>(status: u16, body: &'a [u8], redactor: &Redactor) -> Result<Json<'a>, Error> {
     let good = (200..300).contains(&status);
@@ -48,8 +46,8 @@ pub(crate) fn understand<'a>(status: u16, body: &'a [u8], redactor: &Redactor) -
 }
 
 /// Whether the answer to an update says that it was done: an object without a complaint, or a bare yes.
-pub(crate) fn acknowledges(json: &Json<'_>) -> Option<()> {
-    matches!(json, Json::Object(_) | Json::Bool(true)).then_some(())
+pub(crate) fn acknowledges(json: &Json<'_>) -> Result<(), Misread> {
+    matches!(json, Json::Object(_) | Json::Bool(true)).then_some(()).ok_or(Misread)
 }
 
 /// What a body says of an error; each part may be missing.
@@ -207,13 +205,14 @@ fn kind_of_status(status: u16) -> ErrorKind {
 
 /// What a person can read of XML, HTML or text: the title of an HTML page, else everything outside of tags.
 fn readable(text: &str) -> String {
-    let lower = text.get(..text.floor_char_boundary(4096)).unwrap_or_default().to_ascii_lowercase();
+    let text = cut(text, 4096);
+    let lower = text.to_ascii_lowercase();
     if lower.contains("<html") || lower.contains("<!doctype") {
         let title = lower.find("<title>").map(|at| at + 7).zip(lower.find("</title>"));
         return title.and_then(|(from, to)| text.get(from..to)).unwrap_or_default().trim().into();
     }
     let mut outside = true;
-    let plain: String = text[..lower.len()]
+    let plain: String = text
         .chars()
         .filter_map(|char| match char {
             '<' => {
@@ -228,17 +227,6 @@ fn readable(text: &str) -> String {
         })
         .collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// How long `Retry-After` asks to wait, in seconds or as a date; `now` is the server's clock, where it says so.
-pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Only a number beyond all measure fails to parse.
-        return Some(value.parse().map_or(LONGEST_WAIT, Duration::from_secs).min(LONGEST_WAIT));
-    }
-    let until = httpdate::parse_http_date(value).ok()?;
-    Some(until.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
 }
 
 #[cfg(test)]

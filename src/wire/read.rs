@@ -1,6 +1,6 @@
 //! What reads say: contacts, registrations, privacy ids and sessions.
 
-use super::json::Json;
+use super::json::{Json, Misread};
 use crate::{ChatId, Phone};
 
 /// One contact, as far as it can be made out.
@@ -22,14 +22,14 @@ fn unwrapped<'a, 'b>(json: &'b Json<'a>, also: &[&str]) -> &'b Json<'a> {
     inside.unwrap_or(json)
 }
 
-fn list<T>(json: &Json<'_>, also: &[&str], read: fn(&Json<'_>) -> Option<T>) -> Option<Listed<T>> {
+fn list<T>(json: &Json<'_>, also: &[&str], read: fn(&Json<'_>) -> Option<T>) -> Result<Listed<T>, Misread> {
     let mut json = unwrapped(json, also);
     if matches!(json, Json::Object(_)) {
         json = unwrapped(json, also);
     }
     match json {
-        Json::List(items) => Some(items.iter().map(read).collect()),
-        _ => None,
+        Json::List(items) => Ok(items.iter().map(read).collect()),
+        _ => Err(Misread),
     }
 }
 
@@ -51,17 +51,18 @@ fn item(json: &Json<'_>) -> Option<Item> {
     (!is_group).then(|| Item { chat, name: owned(json, &["name"]), pushname: owned(json, &["pushname", "pushName"]) })
 }
 
-pub(crate) fn contacts(json: &Json<'_>) -> Option<Listed<Item>> {
+pub(crate) fn contacts(json: &Json<'_>) -> Result<Listed<Item>, Misread> {
     list(json, &["contacts"], item)
 }
 
-/// One contact; `Some(None)` if the address book does not know it.
-pub(crate) fn contact(json: &Json<'_>) -> Option<Option<Item>> {
+/// One contact; `None` if the address book does not know it.
+pub(crate) fn contact(json: &Json<'_>) -> Result<Option<Item>, Misread> {
     match unwrapped(json, &["contact"]) {
-        Json::Null => Some(None),
-        Json::List(items) if items.len() <= 1 => Some(items.first().and_then(item)),
-        Json::Object(fields) if fields.iter().all(|(_, value)| *value == Json::Null) => Some(None),
-        json => item(json).map(Some),
+        Json::Null => Ok(None),
+        Json::List(items) if items.is_empty() => Ok(None),
+        Json::List(items) if items.len() == 1 => item(&items[0]).map(Some).ok_or(Misread),
+        Json::Object(fields) if fields.iter().all(|(_, value)| *value == Json::Null) => Ok(None),
+        json => item(json).map(Some).ok_or(Misread),
     }
 }
 
@@ -84,25 +85,25 @@ pub(crate) fn mapping(json: &Json<'_>) -> Option<(ChatId, Option<Phone>)> {
     Some((lid, phone(json, &["pn", "number", "phone"])))
 }
 
-pub(crate) fn mappings(json: &Json<'_>) -> Option<Listed<(ChatId, Option<Phone>)>> {
+pub(crate) fn mappings(json: &Json<'_>) -> Result<Listed<(ChatId, Option<Phone>)>, Misread> {
     list(json, &["lids"], mapping)
 }
 
-/// The phone of a privacy id; `Some(None)` if the server does not know it.
-pub(crate) fn phone_of_lid(json: &Json<'_>) -> Option<Option<Phone>> {
+/// The phone of a privacy id; `None` if the server does not know it.
+pub(crate) fn phone_of_lid(json: &Json<'_>) -> Result<Option<Phone>, Misread> {
     match unwrapped(json, &[]) {
-        Json::Null => Some(None),
-        json @ Json::Object(_) => Some(phone(json, &["pn", "number", "phone"])),
-        _ => None,
+        Json::Null => Ok(None),
+        json @ Json::Object(_) => Ok(phone(json, &["pn", "number", "phone"])),
+        _ => Err(Misread),
     }
 }
 
-/// The privacy id of a phone; `Some(None)` if the server does not know it.
-pub(crate) fn lid_of_phone(json: &Json<'_>) -> Option<Option<ChatId>> {
+/// The privacy id of a phone; `None` if the server does not know it.
+pub(crate) fn lid_of_phone(json: &Json<'_>) -> Result<Option<ChatId>, Misread> {
     match unwrapped(json, &[]) {
-        Json::Null => Some(None),
-        json @ Json::Object(_) => Some(json.get("lid").and_then(id).filter(ChatId::is_lid)),
-        _ => None,
+        Json::Null => Ok(None),
+        json @ Json::Object(_) => Ok(json.get("lid").and_then(id).filter(ChatId::is_lid)),
+        _ => Err(Misread),
     }
 }
 
@@ -122,8 +123,10 @@ mod tests {
         Json::parse(text.as_bytes()).unwrap()
     }
 
-    fn names(text: &str) -> Option<Vec<Option<(String, Option<String>)>>> {
-        let items = contacts(&json(text))?;
+    type Named = (String, Option<String>);
+
+    fn names(text: &str) -> Option<Listed<Named>> {
+        let items = contacts(&json(text)).ok()?;
         Some(items.into_iter().map(|item| item.map(|item| (item.chat.to_string(), item.name))).collect())
     }
 
@@ -161,10 +164,10 @@ mod tests {
     #[test]
     fn an_unknown_contact_is_none_and_nonsense_is_not_understood() {
         for none in ["null", "{}", "[]", r#"{"id":null,"name":null}"#] {
-            assert_eq!(contact(&json(none)), Some(None), "{none}");
+            assert_eq!(contact(&json(none)), Ok(None), "{none}");
         }
-        assert_eq!(contact(&json("7")), None);
-        let found = contact(&json(r#"{"data":{"id":"15551234567@c.us","name":"Ann"}}"#)).flatten().unwrap();
+        assert_eq!(contact(&json("7")), Err(Misread));
+        let found = contact(&json(r#"{"data":{"id":"15551234567@c.us","name":"Ann"}}"#)).unwrap().unwrap();
         assert_eq!(found.name.as_deref(), Some("Ann"));
     }
 
@@ -178,8 +181,8 @@ mod tests {
         let unknown = mapping(&json(r#"{"lid":"123456789012345@lid","pn":null}"#)).unwrap();
         assert_eq!(unknown.1, None);
         assert_eq!(mapping(&json(r#"{"lid":"15551234567@c.us"}"#)), None);
-        assert_eq!(phone_of_lid(&json("null")), Some(None));
-        assert_eq!(lid_of_phone(&json(r#"{"lid":null}"#)), Some(None));
+        assert_eq!(phone_of_lid(&json("null")), Ok(None));
+        assert_eq!(lid_of_phone(&json(r#"{"lid":null}"#)), Ok(None));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::error::cut;
+
 /// What a masked run is replaced by.
 const MASK: &str = "[redacted]";
 /// Of a secret, this many characters in a row give it away.
@@ -30,7 +32,7 @@ impl Redactor {
 
     /// The text without secrets.
     pub(crate) fn clean(&self, text: &str) -> String {
-        let text = &text[..text.floor_char_boundary(LOOKED_AT)];
+        let text = cut(text, LOOKED_AT);
         let mut masked = vec![false; text.len()];
         let mut view = View::of(text);
         for _ in 0..3 {
@@ -168,11 +170,12 @@ mod tests {
 
     #[test]
     fn a_secret_goes_whatever_it_is_wrapped_in() {
-        let percent: String = TOKEN.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let lower: String = TOKEN.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let unicode: String = TOKEN.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
-        let entities: String = TOKEN.bytes().map(|byte| format!("&#{byte};")).collect();
-        let hex: String = TOKEN.bytes().map(|byte| format!("&#x{byte:x};")).collect();
+        let spell = |escape: fn(u8) -> String| TOKEN.bytes().map(escape).collect::<Vec<_>>().concat();
+        let percent = spell(|byte| format!("%{byte:02X}"));
+        let lower = spell(|byte| format!("%{byte:02x}"));
+        let unicode = spell(|byte| format!("\\u{byte:04x}"));
+        let entities = spell(|byte| format!("&#{byte};"));
+        let hex = spell(|byte| format!("&#x{byte:x};"));
         let form: String = url::form_urlencoded::byte_serialize(TOKEN.as_bytes()).collect();
         let twice = percent.replace('%', "%25");
         let json = serde_json::to_string(TOKEN).unwrap();

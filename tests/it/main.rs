@@ -3,10 +3,14 @@
 #![cfg(test)]
 
 mod book;
+mod client;
+mod corpora;
 mod crm;
 mod floors;
 mod job;
 mod ledger;
 mod openapi;
 mod promises;
+mod secrets;
 mod testkit;
+mod webhook;
