@@ -13,6 +13,16 @@ async fn region_reads_national_phones_and_without_it_they_are_refused() {
 }
 
 #[tokio::test]
+async fn an_export_of_json_lines_is_known_by_its_ending() {
+    let desk = Desk::new();
+    for ending in ["jsonl", "ndjson", "json"] {
+        let file = format!("crm.{ending}");
+        desk.write(&file, r#"{"id": 1, "first_name": "Ada", "phone": "+1 202 555 0101"}"#);
+        desk.run(&format!("plan --crm {file}")).await.with(2).says("+ 12025550101@c.us: \"Ada\"");
+    }
+}
+
+#[tokio::test]
 async fn tags_show_the_stages_that_are_listed_and_no_other() {
     let desk = Desk::new();
     desk.write(
