@@ -12,13 +12,12 @@ use std::{
     error::Error,
     fs::File,
     io::BufReader,
-    path::Path,
     process::{ExitCode, exit},
     sync::Arc,
 };
 
 use wawp_contacts::{
-    Client, InstanceId, Pace, Sync,
+    Class, Client, Sync,
     crm::{self, Csv, JsonLines, Mapping, Rows},
     ledger::{Ledger, MemoryLedger, SqliteLedger},
     naming::Naming,
@@ -36,11 +35,11 @@ type AnyError = Box<dyn Error + Send + std::marker::Sync>;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = match Args::parse() {
-        Ok(Args { command: Command::Help, .. }) => {
-            print!("{HELP}");
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            view::print(HELP);
             return ExitCode::SUCCESS;
         }
-        Ok(args) => args,
         Err(error) => return fail(&format!("{error}; --help shows what there is")),
     };
     match job(&args).await {
@@ -50,7 +49,7 @@ async fn main() -> ExitCode {
 }
 
 fn fail(line: &str) -> ExitCode {
-    eprintln!("sync_job: {line}");
+    view::complain(line);
     ExitCode::FAILURE
 }
 
@@ -71,8 +70,13 @@ fn explain(error: &(dyn Error + 'static)) -> String {
 async fn job(args: &Args) -> Result<u8, AnyError> {
     let view = Arc::new(View::new(args.json));
     let rows = open_crm(args)?;
-    let ledger = open_ledger(args.ledger.as_deref()).await?;
-    let (client, _stand_in) = connect(args, &*ledger, &view).await?;
+    let (client, stand_in) = connect(args).await?;
+    let ledger = open_ledger(args).await?;
+    if let Some(server) = &stand_in {
+        seed(server, &*ledger).await?;
+        view.say("using the stand-in server inside this job; --base-url or WAWP_BASE_URL names a real one");
+    }
+    view.begin(args.command.name(), args.base_url.as_deref().unwrap_or("stand-in"));
     let watch = Arc::clone(&view);
     let sync = Sync::new(Arc::new(client), ledger, Naming::new(args.funnel.clone()))
         .in_flight(args.in_flight)
@@ -85,10 +89,13 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
             view.plan(&plan);
             Ok(if plan.summary.has_changes() { 2 } else { 0 })
         }
-        Command::Run | Command::Help => {
-            let report = sync.run_until(rows, told_to_stop()).await?;
+        Command::Run => {
+            let report = sync.run_until(rows, told_to_stop(Arc::clone(&view))).await?;
             view.report(&report);
-            Ok(if report.summary.needs_person() { 3 } else { 0 })
+            if let Some(kind) = report.gate.filter(|kind| kind.class() == Class::Configuration) {
+                return Err(report.hint.map_or(kind.to_string(), |hint| format!("{kind}; {hint}")).into());
+            }
+            Ok(if report.summary.needs_person() || report.stopped { 3 } else { 0 })
         }
     }
 }
@@ -107,47 +114,37 @@ fn open_crm(args: &Args) -> Result<CrmRows, AnyError> {
     Ok(crm::rows(if is_json {
         Box::new(JsonLines::with_mapping(input, &mapping)) as Box<dyn Iterator<Item = _> + Send>
     } else {
-        Box::new(Csv::with_mapping(input, &mapping)?)
+        Box::new(Csv::with_mapping(input, &mapping).map_err(|error| format!("{}: {error}", path.display()))?)
     }))
 }
 
-async fn open_ledger(path: Option<&Path>) -> Result<Arc<dyn Ledger>, AnyError> {
-    Ok(match path {
-        Some(path) => Arc::new(SqliteLedger::open(path).await?),
-        None => Arc::new(MemoryLedger::default()),
+async fn open_ledger(args: &Args) -> Result<Arc<dyn Ledger>, AnyError> {
+    Ok(match &args.ledger {
+        // A plan leaves no file behind.
+        Some(path) if args.command == Command::Run || path.exists() => Arc::new(SqliteLedger::open(path).await?),
+        _ => Arc::new(MemoryLedger::default()),
     })
 }
 
 /// A client of the server that was named, or of a stand-in server, which lives as long as what comes with it.
-async fn connect(args: &Args, ledger: &dyn Ledger, view: &View) -> Result<(Client, Option<WawpServer>), AnyError> {
-    let pace = if args.rate > 0.0 { Pace::per_second(args.rate) } else { Pace::unlimited() };
+async fn connect(args: &Args) -> Result<(Client, Option<WawpServer>), AnyError> {
     if let Some(url) = &args.base_url {
         let instance = args.instance.clone().ok_or("name the instance with --instance or WAWP_INSTANCE_ID")?;
         let token = env("WAWP_ACCESS_TOKEN").ok_or("set WAWP_ACCESS_TOKEN to the access token of the instance")?;
-        let client = Client::builder(instance, token).base_url(url).pace(pace).build()?;
-        view.begin(name_of(args), url);
-        return Ok((client, None));
+        return Ok((Client::builder(instance, token).base_url(url).pace(args.pace()).build()?, None));
     }
     // A ledger must never take what a stand-in acknowledged for what Wawp did.
     let instance = args.instance.as_ref().map_or("stand-in".into(), |id| format!("stand-in:{id}"));
     let server = WawpServer::start_as(instance.parse()?).await;
-    seed(&server, ledger, server.instance()).await?;
-    view.say("using the stand-in server inside this job; --base-url or WAWP_BASE_URL names a real one");
-    view.begin(name_of(args), "stand-in");
-    let client =
-        Client::builder(server.instance().clone(), server.token()).base_url(server.url()).pace(pace).build()?;
-    Ok((client, Some(server)))
-}
-
-fn name_of(args: &Args) -> &'static str {
-    if args.command == Command::Plan { "plan" } else { "run" }
+    let client = Client::builder(server.instance().clone(), server.token()).base_url(server.url());
+    Ok((client.pace(args.pace()).build()?, Some(server)))
 }
 
 /// Lets the stand-in's address book start from what the ledger calls sent, so that a second run is truthful.
-async fn seed(server: &WawpServer, ledger: &dyn Ledger, instance: &InstanceId) -> Result<(), AnyError> {
+async fn seed(server: &WawpServer, ledger: &dyn Ledger) -> Result<(), AnyError> {
     let mut after = None;
     loop {
-        let rows = ledger.rows(instance, after.as_ref(), 1_000).await?;
+        let rows = ledger.rows(server.instance(), after.as_ref(), 1_000).await?;
         let Some(last) = rows.last() else { return Ok(()) };
         after = Some(last.chat.clone());
         let sent = rows.iter().filter_map(|row| Some(Entry::saved(&row.chat, &row.pushed.sent.as_ref()?.name)));
@@ -156,13 +153,14 @@ async fn seed(server: &WawpServer, ledger: &dyn Ledger, instance: &InstanceId) -
 }
 
 /// Completes at the first Ctrl-C; the second leaves at once, which loses nothing: what is in flight is in doubt in the ledger.
-async fn told_to_stop() {
+async fn told_to_stop(view: Arc<View>) {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
-    tokio::spawn(async {
+    tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            eprintln!("sync_job: left at once; what was in flight is repeated by the next run");
+            view.close();
+            view::complain("left at once; what was in flight is repeated by the next run");
             exit(130);
         }
     });

@@ -269,6 +269,12 @@ impl Error {
         self.0.retry_after
     }
 
+    /// What to try, if that is known: a clause, as the text of the error ends with.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.0.hint
+    }
+
     /// How many requests were made; 0 if nothing could be sent.
     #[must_use]
     pub fn attempts(&self) -> u32 {

@@ -6,7 +6,7 @@ use lexopt::{
     Arg::{Long, Short, Value},
     Parser, ValueExt,
 };
-use wawp_contacts::{InstanceId, Region, naming::Funnel};
+use wawp_contacts::{InstanceId, Pace, Region, naming::Funnel};
 
 pub(crate) const HELP: &str = "\
 Makes a WhatsApp address book say what the CRM says.
@@ -17,9 +17,9 @@ Usage: sync_job [run|plan] [options]
   plan   show what a run would do; writes nothing
 
 Options:
-  --crm FILE         CRM export, .csv or .jsonl; a small sample by default
-  --ledger FILE      remembers what was sent; `memory` for nowhere [sync_job.ledger]
-  --base-url URL     the Wawp server, or WAWP_BASE_URL; a stand-in server inside this job by default
+  --crm FILE         CRM export, .csv or .jsonl [a small sample]
+  --ledger FILE      remembers what was sent; `memory` forgets it all [sync_job.ledger]
+  --base-url URL     the Wawp server, or WAWP_BASE_URL [a stand-in server inside this job]
   --instance ID      the Wawp instance, or WAWP_INSTANCE_ID
   --region CC        country of phone numbers written without one, such as JP
   --tags LIST        funnel stages that show as a tag, such as \"Lead,Customer,Evangelist=VIP\" [none]
@@ -27,7 +27,8 @@ Options:
   --in-flight N      calls at the same time [1]
   --wait SECONDS     how long to wait for an instance that may not be called [60]
   --json             JSON Lines on standard output, and nothing else there
-  --yes              go on where a brake would stop the run: many renames, emptied names, an empty address book
+  --yes              go on where a brake would stop the run: many renames, lost names,
+                     an address book that suddenly looks empty
   -h, --help         show this help
 
 The access token is read from WAWP_ACCESS_TOKEN, and from nowhere else.
@@ -48,8 +49,8 @@ pub(crate) struct Args {
     pub(crate) instance: Option<InstanceId>,
     pub(crate) region: Option<Region>,
     pub(crate) funnel: Funnel,
-    /// Calls per second; zero for no limit.
-    pub(crate) rate: f64,
+    /// Calls per second, zero for no limit; `None` for what suits the server.
+    rate: Option<f64>,
     pub(crate) in_flight: usize,
     pub(crate) wait: Duration,
     pub(crate) json: bool,
@@ -60,11 +61,20 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Run,
     Plan,
-    Help,
+}
+
+impl Command {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Plan => "plan",
+        }
+    }
 }
 
 impl Args {
-    pub(crate) fn parse() -> Result<Self, lexopt::Error> {
+    /// Reads the command line and the environment; `None` if help was asked for.
+    pub(crate) fn parse() -> Result<Option<Self>, lexopt::Error> {
         let mut args = Self {
             command: Command::Run,
             crm: concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/crm_export.csv").into(),
@@ -76,26 +86,31 @@ impl Args {
                 .map_err(|error| of("WAWP_INSTANCE_ID", error))?,
             region: None,
             funnel: Funnel::none(),
-            rate: -1.0,
+            rate: None,
             in_flight: 1,
             wait: Duration::from_secs(60),
             json: false,
             yes: false,
         };
-        args.read(&mut Parser::from_env())?;
-        if args.rate < 0.0 {
-            args.rate = if args.base_url.is_some() { 1.0 } else { 50.0 };
-        }
-        Ok(args)
+        Ok(args.read(&mut Parser::from_env())?.then_some(args))
     }
 
-    fn read(&mut self, parser: &mut Parser) -> Result<(), lexopt::Error> {
+    pub(crate) fn pace(&self) -> Pace {
+        match self.rate {
+            Some(0.0) => Pace::unlimited(),
+            Some(rate) => Pace::per_second(rate),
+            None => Pace::per_second(if self.base_url.is_some() { 1.0 } else { 50.0 }),
+        }
+    }
+
+    /// Says whether to go on: help ends it.
+    fn read(&mut self, parser: &mut Parser) -> Result<bool, lexopt::Error> {
         let mut words = 0;
         while let Some(arg) = parser.next()? {
             match arg {
                 Value(word) if words == 0 && word == "run" => (words, self.command) = (1, Command::Run),
                 Value(word) if words == 0 && word == "plan" => (words, self.command) = (1, Command::Plan),
-                Short('h') | Long("help") => self.command = Command::Help,
+                Short('h') | Long("help") => return Ok(false),
                 Long("crm") => self.crm = parser.value()?.into(),
                 Long("ledger") => {
                     let file = parser.value()?;
@@ -105,20 +120,19 @@ impl Args {
                 Long("instance") => self.instance = Some(value(parser, "--instance")?),
                 Long("region") => self.region = Some(value(parser, "--region")?),
                 Long("tags") => self.funnel = value(parser, "--tags")?,
-                Long("rate") => self.rate = number(parser, "--rate", |rate| (0.0..=10_000.0).contains(rate))?,
+                Long("rate") => {
+                    self.rate = Some(number(parser, "--rate", |rate| (0.0..=10_000.0).contains(rate))?);
+                }
                 Long("in-flight") => {
-                    self.in_flight = number(parser, "--in-flight", |calls| (1..=1_024).contains(calls))?
+                    self.in_flight = number(parser, "--in-flight", |calls| (1..=1_024).contains(calls))?;
                 }
                 Long("wait") => self.wait = Duration::from_secs(number(parser, "--wait", |wait| *wait <= 86_400_u64)?),
                 Long("json") => self.json = true,
                 Long("yes") => self.yes = true,
                 other => return Err(other.unexpected()),
             }
-            if self.command == Command::Help {
-                return Ok(());
-            }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 use wawp_contacts::{
     crm::Refusal,
-    sync::{Plan, Progress, Report, Summary},
+    ledger::Timestamp,
+    sync::{Outcome, Plan, Progress, Report, Summary},
 };
 
 /// The version of the JSON Lines; grows when a field changes its meaning.
@@ -19,18 +19,17 @@ const FORMAT: u32 = 1;
 
 pub(crate) struct View {
     is_json: bool,
+    /// Counts the calls, and is drawn on a terminal once their number is known.
     bar: ProgressBar,
-    /// Changes shown so far and changes planned, for the plain lines.
-    shown: AtomicU64,
-    planned: AtomicU64,
 }
 
 impl View {
     pub(crate) fn new(is_json: bool) -> Self {
-        let bar = if !is_json && stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} {eta}");
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left");
+        let bar =
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { is_json, bar, shown: AtomicU64::new(0), planned: AtomicU64::new(0) }
+        Self { is_json, bar }
     }
 
     /// A line for the user, which is never part of the JSON.
@@ -52,10 +51,10 @@ impl View {
         match progress {
             Progress::Planned(summary) => self.planned(summary),
             Progress::Changed(change) if self.is_json => print_line("change", change),
-            Progress::Changed(_) => self.step(),
+            Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => self.step(),
             Progress::Refused(refusal) if self.is_json => print_refusal(refusal),
             Progress::Waiting(until, kind) => {
-                let wait = until.since(wawp_contacts::ledger::Timestamp::now());
+                let wait = until.since(Timestamp::now());
                 self.say(&format!("waiting {:.1} s: {kind}", wait.as_secs_f64()));
             }
             Progress::Stopping(calls) => {
@@ -66,28 +65,39 @@ impl View {
     }
 
     fn planned(&self, summary: &Summary) {
-        let Summary { created, renamed, unchanged, refused, calls, .. } = summary;
-        let time = Duration::from_secs_f64(summary.seconds);
+        let Summary { created, renamed, unchanged, refused, calls, seconds, .. } = summary;
+        let time = HumanDuration(Duration::from_secs_f64(*seconds));
+        let pace = if *seconds > 0.0 { format!(", about {time}") } else { String::new() };
         self.say(&format!(
-            "plan: {created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused; \
-             {calls} calls, {time:.0?} at this pace"
+            "plan: {created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused; {calls} calls{pace}"
         ));
-        self.planned.store(*calls, Relaxed);
         self.bar.set_length(*calls);
-    }
-
-    fn step(&self) {
-        self.bar.inc(1);
-        let (shown, planned) = (self.shown.fetch_add(1, Relaxed) + 1, self.planned.load(Relaxed));
-        let is_tenth = shown * 10 / planned.max(1) > (shown - 1) * 10 / planned.max(1);
-        if self.bar.is_hidden() && is_tenth {
-            self.say(&format!("{shown} of {planned}"));
+        if *calls > 0 && !self.is_json && stderr().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
 
-    pub(crate) fn report(&self, report: &Report) {
+    fn step(&self) {
+        let Some(planned) = self.bar.length().filter(|planned| *planned > 0) else { return };
+        self.bar.inc(1);
+        let done = self.bar.position();
+        let is_next_tenth = done * 10 / planned > (done - 1) * 10 / planned;
+        if self.bar.is_hidden() && is_next_tenth {
+            self.say(&format!("{done} of {planned}"));
+        }
+    }
+
+    /// Takes the bar off the terminal: nothing follows but a last word.
+    pub(crate) fn close(&self) {
         self.bar.finish_and_clear();
+    }
+
+    pub(crate) fn report(&self, report: &Report) {
+        self.close();
         if self.is_json {
+            if let Some(kind) = report.gate {
+                self.say(&format!("the instance was left alone: {kind}"));
+            }
             print_line("summary", &report.summary);
         } else {
             self.say(&report.to_string());
@@ -121,6 +131,16 @@ fn print_line(r#type: &'static str, of: &impl Serialize) {
 
 fn print_refusal(Refusal { reason, line, crm_id, detail, .. }: &Refusal) {
     print_line("refusal", &json!({"reason": reason.code(), "line": line, "crm_id": crm_id, "detail": detail}));
+}
+
+/// A last word on standard error.
+pub(crate) fn complain(line: &str) {
+    write_line(&mut stderr(), &format!("sync_job: {line}"));
+}
+
+/// A text of its own, such as the help.
+pub(crate) fn print(text: &str) {
+    write_line(&mut stdout(), text.trim_end());
 }
 
 /// Whoever reads may have gone away (`| head`); that is no reason to stop a sync half way.

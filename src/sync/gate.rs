@@ -15,6 +15,7 @@ pub(super) struct Gate {
     patience: Duration,
     state: State,
     streak: u32,
+    hint: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ impl Gate {
         } else {
             State::Open
         };
-        Self { patience, state, streak: 0 }
+        Self { patience, state, streak: 0, hint: None }
     }
 
     pub(super) fn passage(&self, now: Timestamp) -> Passage {
@@ -86,7 +87,7 @@ impl Gate {
     pub(super) fn failed(&mut self, error: &Error, backoff: Duration, now: Timestamp) -> Option<Timestamp> {
         match error.class() {
             Class::Contact => self.well(now),
-            Class::Instance | Class::Configuration => self.shut(error.kind()),
+            Class::Instance | Class::Configuration => self.shut(error),
             Class::Wait => {
                 let until = now.after(error.retry_after().unwrap_or(PAUSE));
                 self.wait(until, error.kind(), now);
@@ -103,8 +104,14 @@ impl Gate {
     }
 
     /// No call will work in this run.
-    pub(super) fn shut(&mut self, kind: ErrorKind) {
-        self.state = State::Shut(kind);
+    pub(super) fn shut(&mut self, error: &Error) {
+        self.state = State::Shut(error.kind());
+        self.hint = error.hint();
+    }
+
+    /// What to try about a gate that is shut.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        self.hint
     }
 
     /// How many transient failures came in a row.

@@ -199,6 +199,8 @@ pub struct Report {
     /// Why the instance was left alone, if it was.
     #[serde(serialize_with = "maybe_code")]
     pub gate: Option<ErrorKind>,
+    /// What to try about that, if it is known.
+    pub hint: Option<&'static str>,
     /// Whether the run was told to stop.
     pub stopped: bool,
     /// The first thousand contacts that need a person or are left due.
@@ -215,7 +217,8 @@ impl fmt::Display for Report {
             writeln!(f, "{change}")?;
         }
         if let Some(kind) = self.gate {
-            writeln!(f, "the instance was left alone: {kind}")?;
+            let hint = self.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            writeln!(f, "the instance was left alone: {kind}{hint}")?;
         }
         write!(f, "{}", self.summary)
     }

@@ -174,14 +174,15 @@ impl<'s> Run<'s> {
     async fn read_failed(&mut self, error: &Error) -> Result<(), SyncError> {
         let now = Timestamp::now();
         let backoff = self.sync.backoff.backoff(self.gate.streak() + 1, fastrand::f64());
-        if error.class() == Class::Contact {
-            // A page of the whole book is nobody's fault.
-            self.gate.shut(error.kind());
+        let is_patience_over = error.is_transient() && backoff > self.sync.patience;
+        // A refused page of the whole book is nobody's fault.
+        if error.class() == Class::Contact || is_patience_over {
+            self.gate.shut(error);
         } else if let Some(until) = self.gate.failed(error, backoff, now) {
             self.close_until = Some(until);
             self.store_closing().await?;
         }
-        if error.is_transient() {
+        if error.is_transient() && !is_patience_over {
             self.wait_until(now.after(backoff)).await;
         }
         Ok(())
@@ -252,8 +253,8 @@ impl<'s> Run<'s> {
         let stopped = self.is_stopped();
         let Recorder { mut summary, changes, refusals, .. } = self.recorder;
         summary.seconds = took.as_secs_f64();
-        let report =
-            Report { run: self.lease.fence, summary, gate: self.gate.reason(), stopped, open: changes, refusals };
+        let (gate, hint) = (self.gate.reason(), self.gate.hint());
+        let report = Report { run: self.lease.fence, summary, gate, hint, stopped, open: changes, refusals };
         let json = serde_json::to_string(&report.summary).unwrap_or_default();
         self.ledger.end(&self.lease, Timestamp::now(), &json).await?;
         Ok(report)

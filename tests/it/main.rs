@@ -7,6 +7,7 @@ mod client;
 mod corpora;
 mod crm;
 mod floors;
+mod job;
 mod ledger;
 mod openapi;
 mod promises;

@@ -1,0 +1,145 @@
+//! What is wrong with the command line, the files or the settings: one clear line, code 1, nothing done.
+
+use std::fs;
+
+use rusqlite::Connection;
+use wawp_contacts::testkit::{Answer, WawpServer};
+
+use super::{Desk, Ended, end};
+
+impl Ended {
+    /// Checks that the job failed with one line that a person understands.
+    #[track_caller]
+    fn was_refused(self, words: &str) {
+        let ended = self.with(1);
+        assert_eq!((ended.err.lines().count(), ended.out.as_str()), (1, ""), "{ended}");
+        ended.complains(words);
+    }
+
+    /// Checks that the last line on standard error tells of an error without its innards.
+    #[track_caller]
+    fn complains(&self, words: &str) {
+        let line = self.err.lines().last().unwrap_or_default();
+        assert!(line.starts_with("sync_job: ") && line.contains(words), "stderr lacks {words:?}\n{self}");
+        for innards in ["panicked", "backtrace", "Error(", "Error {", "Some(", "Os {", "\\\""] {
+            assert!(!line.contains(innards), "{innards:?} is for programmers\n{self}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_command_line_that_cannot_be_understood_is_refused_in_one_line() {
+    let desk = Desk::new();
+    let wrong = [
+        (&["--crmm", "x"][..], "--crmm"),
+        (&["-x"], "-x"),
+        (&["push"], "push"),
+        (&["plan", "run"], "run"),
+        (&["--crm"], "--crm"),
+        (&["--json=yes"], "--json"),
+        (&["--rate", "fast"], "--rate: \"fast\""),
+        (&["--rate", "-1"], "--rate: \"-1\""),
+        (&["--rate", "NaN"], "--rate: \"NaN\""),
+        (&["--rate", "inf"], "--rate: \"inf\""),
+        (&["--in-flight", "0"], "--in-flight: \"0\""),
+        (&["--in-flight", "1.5"], "--in-flight: \"1.5\""),
+        (&["--wait", "-5"], "--wait: \"-5\""),
+        (&["--wait", "1m"], "--wait: \"1m\""),
+        (&["--region", "Narnia"], "--region: "),
+        (&["--tags", "Lead,Lead=VIP"], "--tags: "),
+        (&["--instance", ""], "--instance: "),
+    ];
+    for (args, words) in wrong {
+        end(desk.job(args)).await.was_refused(words);
+    }
+    assert_eq!(desk.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_wrong_instance_in_the_environment_is_named_by_its_variable() {
+    let mut job = Desk::new().job(["plan"]);
+    job.env("WAWP_INSTANCE_ID", "a b").current_dir(std::env::temp_dir());
+    end(job).await.was_refused("WAWP_INSTANCE_ID: ");
+}
+
+#[tokio::test]
+async fn an_export_that_cannot_be_read_is_refused_before_anything_is_made() {
+    let desk = Desk::new();
+    desk.write("empty.csv", "");
+    desk.write("colours.csv", "colour,size\nred,3\n");
+    fs::create_dir(desk.path("folder")).unwrap();
+    for command in ["run", "plan"] {
+        for (file, words) in [
+            ("missing.csv", "cannot open the CRM export missing.csv: "),
+            ("empty.csv", "empty.csv: the file is empty"),
+            ("colours.csv", "colours.csv: no column for "),
+            ("folder", "folder: "),
+        ] {
+            desk.run(&format!("{command} --crm {file}")).await.was_refused(words);
+        }
+    }
+    assert_eq!(desk.files(), ["colours.csv", "empty.csv", "folder"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_usable_ledger_is_refused_and_left_as_it_is() {
+    let desk = Desk::with_people(1, "Bob");
+    desk.write("notes.txt", "not a ledger, but dear to somebody\n");
+    fs::create_dir(desk.path("folder")).unwrap();
+    desk.run("--crm crm.csv --rate 0 --ledger newer.ledger").await.with(0);
+    Connection::open(desk.path("newer.ledger")).unwrap().pragma_update(None, "user_version", 999).unwrap();
+    let before = fs::read(desk.path("newer.ledger")).unwrap();
+    for command in ["run", "plan"] {
+        for (ledger, words) in [
+            ("notes.txt", "is not a ledger"),
+            ("folder", "is a folder; name a file for the ledger"),
+            ("newer.ledger", "has version 999"),
+        ] {
+            desk.run(&format!("{command} --crm crm.csv --ledger {ledger}")).await.was_refused(words);
+        }
+    }
+    desk.run("--crm crm.csv --ledger no/such/folder.ledger").await.was_refused("does not exist");
+    assert_eq!(fs::read(desk.path("notes.txt")).unwrap(), b"not a ledger, but dear to somebody\n");
+    assert_eq!(fs::read(desk.path("newer.ledger")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused_before_a_ledger_is_made() {
+    let desk = Desk::with_people(1, "Bob");
+    let with = |url: &str, instance: &str, token: &str| {
+        let mut job = desk.job(["--crm", "crm.csv"]);
+        job.env("WAWP_BASE_URL", url).env("WAWP_INSTANCE_ID", instance).env("WAWP_ACCESS_TOKEN", token);
+        end(job)
+    };
+    with("https://api.wawp.net", "shop", "").await.was_refused("WAWP_ACCESS_TOKEN");
+    with("https://api.wawp.net", "", "s3cret").await.was_refused("--instance or WAWP_INSTANCE_ID");
+    with("api.wawp.net", "shop", "s3cret").await.was_refused("base URL");
+    with("ftp://api.wawp.net", "shop", "s3cret").await.was_refused("neither https nor http");
+    with("http://api.wawp.net", "shop", "s3cret").await.was_refused("plain http would show the token to others");
+    assert_eq!(desk.files(), ["crm.csv"]);
+}
+
+#[tokio::test]
+async fn a_server_without_the_route_is_an_error_that_names_the_other_route() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    server.on_any_update().answer(Answer::unknown_route());
+    for flags in ["", "--json"] {
+        let ended = desk.run_at(&server, flags).await.with(1);
+        ended.complains("the server does not know the route; try the other one, PUT /v2/contacts/{chatId}");
+        assert_eq!(server.calls().len(), 1, "no second contact finds the route\n{ended}");
+        server.forget_calls();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_listen_leaves_all_for_a_later_run() {
+    let desk = Desk::with_people(3, "Bob");
+    let server = WawpServer::start().await;
+    let mut job = desk.job_at(&server, "--wait 0 --json");
+    drop(server);
+    // The port of a server that is gone may be taken by another one of these tests; port 1 is never.
+    job.args(["--base-url", "http://127.0.0.1:1"]);
+    let ended = end(job).await.with(3);
+    assert_eq!(ended.summary()["gated"], 3, "{ended}");
+    assert!(ended.err.contains("no connection to the server"), "{ended}");
+}

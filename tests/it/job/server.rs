@@ -1,0 +1,110 @@
+//! A server that refuses, and what a job may show of it.
+
+use std::{fs, time::Duration};
+
+use wawp_contacts::testkit::{Answer, WawpServer};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
+use super::{Desk, assert_people, chat, ended, until_calls};
+
+#[tokio::test]
+async fn a_refused_token_leaves_contacts_due_and_the_next_run_completes() {
+    let (desk, server) = (Desk::with_people(10, "Bob"), WawpServer::start().await);
+    server.revoke_token();
+    let refused = desk.run_at(&server, "").await.with(3);
+    refused.says("the instance was left alone: the access token was refused").says("10 waiting");
+    assert_eq!(server.calls(), [], "the first read says it all");
+    server.restore_token();
+    desk.run_at(&server, "").await.with(0).says("10 created");
+    assert_people(&server, 10, "Bob");
+}
+
+#[tokio::test]
+async fn a_token_revoked_half_way_stops_the_run_within_the_calls_in_flight() {
+    let (desk, server) = (Desk::with_people(20, "Bob"), WawpServer::start().await);
+    server.on_any_update().delay(Duration::from_millis(500)).times(4);
+    let job = desk.job_at(&server, "--in-flight 4 --json").spawn().unwrap();
+    until_calls(&server, 4).await;
+    server.revoke_token();
+    let ended = ended(job).await.with(3);
+    let summary = ended.summary();
+    assert_eq!((&summary["created"], &summary["gated"]), (&4.into(), &16.into()), "{ended}");
+    let refused = server.calls().iter().filter(|call| call.status == Some(401)).count();
+    assert!((1..=4).contains(&refused), "{refused} calls were refused\n{ended}");
+    assert!(ended.err.contains("the access token was refused"), "{ended}");
+    server.restore_token();
+    desk.run_at(&server, "").await.with(0).says("16 created, 0 renamed, 4 unchanged");
+    assert_people(&server, 20, "Bob");
+}
+
+#[tokio::test]
+async fn a_server_that_fails_is_asked_once_by_a_job_without_patience() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), MockServer::start().await);
+    Mock::given(any()).respond_with(ResponseTemplate::new(500)).expect(1).mount(&server).await;
+    let mut job = desk.job(["--crm", "crm.csv", "--wait", "0", "--rate", "0", "--instance", "shop"]);
+    job.env("WAWP_BASE_URL", server.uri()).env("WAWP_ACCESS_TOKEN", "s3cret");
+    super::end(job).await.with(3).says("the server failed").says("3 waiting").says("; 0 calls");
+}
+
+#[tokio::test]
+async fn a_refused_contact_is_parked_and_holds_up_no_other() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    server.on_update(&chat(1)).answer(Answer::invalid_param("not a contact of mine")).once();
+    desk.run_at(&server, "").await.with(3).says("2 created").says("1 parked").says("not a contact of mine");
+    let second = desk.run_at(&server, "").await.with(3).says("1 parked").says("; 0 calls");
+    assert!(!second.out.contains("1 of "), "there was nothing to count\n{second}");
+}
+
+/// A token that no other text contains.
+const TOKEN: &str = "token-of-stand-in";
+
+#[tokio::test]
+async fn the_token_is_neither_shown_nor_stored() {
+    for flags in ["", "--json", "plan", "plan --json"] {
+        let (desk, server) = (Desk::with_people(6, "Bob"), WawpServer::start().await);
+        assert_eq!(server.token(), TOKEN);
+        let echo = format!("who is {TOKEN}? Authorization: Bearer {TOKEN}");
+        server.on_update(&chat(1)).answer(Answer::invalid_param(&echo));
+        server.on_update(&chat(2)).answer(Answer::engine_error(&echo));
+        server.on_update(&chat(3)).answer(Answer::raw(200, "text/html", format!("<p>{echo}</p>")));
+        server.on_update(&chat(4)).drop_answer();
+        let mut shown = desk.run_at(&server, &format!("{flags} --wait 0")).await.to_string();
+        server.revoke_token();
+        shown += &desk.run_at(&server, &format!("{flags} --wait 0")).await.to_string();
+        server.restore_token();
+        server.unlink();
+        shown += &desk.run_at(&server, &format!("{flags} --wait 0 --tags Lead")).await.to_string();
+        assert!(shown.contains("created"), "{shown}");
+        assert!(!shown.contains(TOKEN), "{flags}: shown\n{shown}");
+        for file in desk.files() {
+            let bytes = fs::read(desk.path(&file)).unwrap();
+            assert!(!bytes.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes()), "{flags}: stored in {file}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_the_base_url_is_refused_without_showing_it() {
+    let desk = Desk::with_people(1, "Bob");
+    for url in ["https://s3cret-1@api.wawp.net", "https://api.wawp.net?access_token=s3cret-1"] {
+        let mut job = desk.job(["--base-url", url, "--instance", "shop", "--crm", "crm.csv"]);
+        job.env("WAWP_ACCESS_TOKEN", "s3cret-2");
+        let ended = super::end(job).await.with(1);
+        assert!(!ended.to_string().contains("s3cret"), "{ended}");
+    }
+}
+
+#[tokio::test]
+async fn two_jobs_never_share_a_ledger() {
+    let (desk, server) = (Desk::with_people(2, "Bob"), WawpServer::start().await);
+    server.on_any_update().delay(Duration::from_secs(2)).once();
+    let first = desk.job_at(&server, "").spawn().unwrap();
+    until_calls(&server, 1).await;
+    for command in ["run", "plan"] {
+        let second = desk.run_at(&server, command).await.with(1);
+        assert!(second.err.contains("is in use by another process"), "{second}");
+        assert_eq!((second.err.lines().count(), second.out.as_str()), (1, ""), "{second}");
+    }
+    ended(first).await.with(0).says("2 created");
+    assert_eq!(server.calls().len(), 2);
+}

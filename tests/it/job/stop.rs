@@ -1,0 +1,120 @@
+//! Ctrl-C, once and twice; and an end without a word.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Child,
+};
+use wawp_contacts::testkit::WawpServer;
+
+use super::{Desk, assert_people, chat, ended, until, until_calls};
+
+/// A call that is not answered while a test watches.
+const HANGS: Duration = Duration::from_secs(20);
+
+async fn signal(job: &Child, signal: &str) {
+    let id = job.id().expect("the job is still there").to_string();
+    let status = tokio::process::Command::new("kill").args([signal, &id]).status().await.unwrap();
+    assert!(status.success(), "kill {signal} {id}");
+}
+
+impl Desk {
+    /// Lets so much time pass for the contacts in doubt that their requests can no longer take effect, and says how many they are.
+    fn let_doubts_end(&self) -> usize {
+        let ledger = Connection::open(self.path("sync_job.ledger")).unwrap();
+        let check: String = ledger.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+        let later = "UPDATE contact SET doubt_until = doubt_until - 60000, due_at = due_at - 60000 \
+                     WHERE doubt_until IS NOT NULL";
+        ledger.execute(later, []).unwrap()
+    }
+}
+
+/// Checks that each call was made once, but for so many at most that were made twice.
+#[track_caller]
+fn assert_repeats(server: &WawpServer, n: usize, at_most: usize) {
+    let counts: Vec<_> = (0..n).map(|n| server.calls_for(&chat(n)).len()).collect();
+    assert!(counts.iter().all(|count| (1..=2).contains(count)), "calls by contact: {counts:?}");
+    let repeats = counts.iter().filter(|count| **count == 2).count();
+    assert!(repeats <= at_most, "{repeats} contacts were called twice, {at_most} were in flight: {counts:?}");
+}
+
+#[tokio::test]
+async fn ctrl_c_makes_no_new_call_and_keeps_the_answers_in_flight() {
+    for in_flight in [1, 3] {
+        let (desk, server) = (Desk::with_people(12, "Bob"), WawpServer::start().await);
+        server.on_any_update().delay(Duration::from_secs(1)).times(in_flight as u64);
+        let job = desk.job_at(&server, &format!("--in-flight {in_flight}")).spawn().unwrap();
+        until_calls(&server, in_flight).await;
+        signal(&job, "-INT").await;
+        let ended = ended(job).await.with(3).says("stopping: no new call");
+        let ended = ended.says(&format!("{in_flight} created, ")).says(&format!("{} waiting", 12 - in_flight));
+        assert!(!ended.out.contains("12 of 12"), "what waits is not done\n{ended}");
+        assert_eq!((server.calls().len(), ended.err.as_str()), (in_flight, ""), "{ended}");
+
+        desk.run_at(&server, "").await.with(0).says(&format!("{} created", 12 - in_flight));
+        assert_people(&server, 12, "Bob");
+        assert_repeats(&server, 12, 0);
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_wait_for_an_instance_that_may_not_be_called() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    server.log_out();
+    let mut job = desk.job_at(&server, "--wait 86400").spawn().unwrap();
+    let mut lines = BufReader::new(job.stdout.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("a word about waiting").starts_with("waiting") {}
+    let asked = server.reads();
+    signal(&job, "-INT").await;
+    ended(job).await.with(3);
+    assert_eq!((server.reads(), server.calls()), (asked, vec![]));
+    server.log_in();
+    desk.run_at(&server, "").await.with(0).says("3 created");
+}
+
+#[tokio::test]
+async fn ctrl_c_twice_leaves_at_once_and_loses_nothing() {
+    let (desk, server) = (Desk::with_people(6, "Bob"), WawpServer::start().await);
+    server.on_any_update().delay(HANGS).times(2);
+    let mut job = desk.job_at(&server, "--in-flight 2").spawn().unwrap();
+    let mut lines = BufReader::new(job.stdout.take().unwrap()).lines();
+    until_calls(&server, 2).await;
+    signal(&job, "-INT").await;
+    while !lines.next_line().await.unwrap().expect("a word about stopping").starts_with("stopping") {}
+    signal(&job, "-INT").await;
+    let left = ended(job).await.with(130);
+    assert!(left.err.contains("left at once"), "{left}");
+
+    assert_eq!(desk.let_doubts_end(), 2);
+    desk.run_at(&server, "").await.with(0);
+    assert_people(&server, 6, "Bob");
+    assert_repeats(&server, 6, 2);
+}
+
+#[tokio::test]
+async fn a_job_that_is_killed_costs_at_most_one_repeat_per_call_in_flight() {
+    for in_flight in [1, 8] {
+        let (desk, server) = (Desk::with_people(40, "Bob"), WawpServer::start().await);
+        // Ten are answered; then a whole flight of calls takes effect and is never answered.
+        let hanging: Vec<_> = (10..10 + in_flight).map(chat).collect();
+        for chat in &hanging {
+            server.on_update(chat).delay(HANGS).once();
+        }
+        let mut job = desk.job_at(&server, &format!("--in-flight {in_flight}")).spawn().unwrap();
+        until(|| hanging.iter().all(|chat| server.calls_for(chat).len() == 1)).await;
+        job.kill().await.unwrap();
+
+        // Too early: what is in doubt may still take effect, so it waits while the others go on.
+        desk.run_at(&server, "--wait 0").await.with(3);
+        assert!(hanging.iter().all(|chat| server.calls_for(chat).len() == 1));
+
+        assert!(desk.let_doubts_end() >= in_flight);
+        desk.run_at(&server, "").await.with(0);
+        assert_people(&server, 40, "Bob");
+        assert_repeats(&server, 40, in_flight);
+        desk.run_at(&server, "").await.with(0).says("40 unchanged").says("; 0 calls");
+    }
+}
