@@ -69,6 +69,7 @@ pub mod client;
 pub mod contact;
 pub mod crm;
 mod error;
+mod iso8601;
 pub mod ledger;
 pub mod naming;
 pub mod pace;

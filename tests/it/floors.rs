@@ -8,7 +8,7 @@ use std::{
 
 /// From the ground up; what stands on one floor does not see each other.
 const FLOORS: [&[&str]; 5] = [
-    &["contact", "error"],
+    &["contact", "error", "iso8601"],
     &["naming", "retry", "pace", "wire", "crm"],
     &["client", "ledger", "webhook"],
     &["sync"],
