@@ -16,6 +16,8 @@ pub(crate) struct Figure {
     pub(crate) seconds: f64,
     pub(crate) cpu: f64,
     pub(crate) peak_mib: f64,
+    /// How much longer the slowest hundredth took than the middle one; 0 where it was not measured.
+    pub(crate) p99_to_p50: f64,
 }
 
 impl Figure {
@@ -41,8 +43,12 @@ impl Watch {
 
     /// Prints the figure for the parent process.
     pub(crate) fn stop(&self, items: u64) -> Result<(), AnyError> {
+        self.stop_with(items, 0.0)
+    }
+
+    pub(crate) fn stop_with(&self, items: u64, p99_to_p50: f64) -> Result<(), AnyError> {
         let seconds = self.began.elapsed().as_secs_f64();
-        println!("figure {items} {seconds} {} {}", cpu()? - self.cpu, peak_mib()?);
+        println!("figure {items} {seconds} {} {} {p99_to_p50}", cpu()? - self.cpu, peak_mib()?);
         Ok(())
     }
 }
@@ -70,7 +76,8 @@ pub(crate) fn child(words: &[&str]) -> Result<Figure, AnyError> {
         .find_map(|line| line.strip_prefix("figure "))
         .ok_or_else(|| format!("{words:?} failed: {text}"))?;
     let numbers = line.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>()?;
-    Ok(Figure { items: numbers[0], seconds: numbers[1], cpu: numbers[2], peak_mib: numbers[3] })
+    let [items, seconds, cpu, peak_mib, p99_to_p50] = numbers[..] else { return Err("odd figure".into()) };
+    Ok(Figure { items, seconds, cpu, peak_mib, p99_to_p50 })
 }
 
 /// The middle one of several runs, by speed.

@@ -43,7 +43,7 @@ struct State {
 pub(crate) fn serve(options: &[&str]) -> Result<(), AnyError> {
     let [delay, rate, fails] = options else { return Err("DELAY_MS RATE FAIL_PER_MILLE".into()) };
     let state = State {
-        tokens: 1.0,
+        tokens: f64::MAX,
         filled: Instant::now(),
         calls: 0,
         too_fast: 0,
@@ -116,9 +116,9 @@ impl Desk {
         let state = &mut *guard;
         state.calls += 1;
         let now = Instant::now();
-        // A second's worth at most may be saved up for one late packet's sake: 5 ms of it.
+        // Far stricter than "so many in any second": a twentieth of a second's worth may be saved up.
         let earned = now.duration_since(state.filled).as_secs_f64() * self.rate;
-        state.tokens = (state.tokens + earned).min(1.0 + self.rate * 0.005);
+        state.tokens = (state.tokens + earned).min(1.0 + self.rate * 0.05);
         state.filled = now;
         if self.rate > 0.0 && state.tokens < 1.0 {
             state.too_fast += 1;
