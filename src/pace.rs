@@ -235,7 +235,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_window_holds_more_than_rate_times_length_plus_burst(
+        fn p5_no_window_holds_more_than_rate_times_length_plus_burst(
             gaps in prop::collection::vec(0u64..3_000, 1..80),
             rate in 0.5f64..100.0,
             burst in 1u32..10,
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_everyone_back_and_saves_up_no_burst() {
+    async fn p5_a_pause_holds_everyone_back_and_saves_up_no_burst() {
         for pace in [Pace::per_second(1.0).burst(5), Pace::per_second(1.0)] {
             let limiter = limiter(pace);
             limiter.turn(FOREVER).await.unwrap();

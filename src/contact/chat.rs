@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digits_of_a_lid_are_no_phone() {
+    fn p7_the_digits_of_a_lid_are_no_phone() {
         let lid: ChatId = "123456789012345@lid".parse().unwrap();
         assert!(lid.is_lid());
         assert_eq!(lid.phone(), None);
@@ -289,7 +289,7 @@ mod tests {
         }
 
         #[test]
-        fn a_group_never_reads(user in any::<String>(), server in "[gG]\\.[uU][sS]") {
+        fn p7_a_group_never_reads(user in any::<String>(), server in "[gG]\\.[uU][sS]") {
             prop_assert_eq!(read(&format!("{user}@{server}")), Err(ParseChatIdError::Group));
         }
 
