@@ -124,7 +124,8 @@ impl Sync {
         let mut load = run.prepare(pin!(rows)).await?;
         let summary = run.weigh(&mut load).await?;
         run.each_due(|recorder, row| recorder.changes.push(Change::of(&row, Outcome::Planned))).await?;
-        let Recorder { changes, refusals, .. } = run.recorder;
+        let Recorder { mut changes, refusals, .. } = run.recorder;
+        changes.sort_by(|one, other| one.chat.cmp(&other.chat));
         Ok(Plan { summary, changes, refusals, brake: self.brakes.weigh(&load) })
     }
 
@@ -177,7 +178,7 @@ impl Sync {
         let mut run = Run::begin(self, Arc::clone(&self.ledger), told, recorder).await?;
         let mut load = run.prepare(pin!(rows)).await?;
         run.weigh(&mut load).await?;
-        if let Some(brake) = self.brakes.weigh(&load) {
+        if let Some(brake) = self.brakes.weigh(&load).filter(|_| !run.is_stopped()) {
             return Err(SyncError::Braked(brake));
         }
         Pusher::new(&mut run).push().await?;
