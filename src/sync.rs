@@ -1,4 +1,59 @@
 //! The sync: makes the address book follow the CRM.
+//!
+//! A [`Sync`] joins an [`AddressBook`], a [`Ledger`] and [`Naming`] rules. [`Sync::plan`] says what a run would do and writes
+//! nothing; [`Sync::run`] does it; a [`Report`] says what happened. There is one row per contact and no queue of edits: the newest
+//! wish wins, and a second run makes no call.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use futures_util::stream;
+//! use wawp_contacts::{Client, Sync, crm::CrmContact, ledger::MemoryLedger, naming::{Funnel, Naming}};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let book = Client::builder("my-instance".parse()?, "my-token").build()?;
+//! let naming = Naming::new("Lead, Customer".parse::<Funnel>()?);
+//! let sync = Sync::new(Arc::new(book), Arc::new(MemoryLedger::default()), naming);
+//! // A row without a name is refused, so nothing is due and nothing is asked of the address book.
+//! let nameless = CrmContact::new("crm-1", "+1 202 555 0142".parse()?);
+//! let plan = sync.plan(stream::iter([Ok(nameless)])).await?;
+//! assert_eq!((plan.summary.refused, plan.summary.calls), (1, 0));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How a contact travels
+//!
+//! 1. A CRM row is rendered by the naming rules and becomes the *wanted* name in the ledger. A row that cannot be used is refused,
+//!    and so are all rows that claim one person.
+//! 2. What the address book shows for contacts that are due is read and becomes *seen*, so that a person's text reaches the
+//!    history when it is overwritten.
+//! 3. The [`Brakes`] weigh what is about to happen. Up to here nothing was called, and here a plan ends.
+//! 4. The contact is marked in doubt, durably; then the call is made; then the answer is settled in the ledger: *sent*, due again
+//!    later, or parked. [`decide`](decide::decide) is the pure function behind each step.
+//! 5. The report counts each contact once and lists those that stay open.
+//!
+//! # What can go wrong
+//!
+//! - **A crash, or the future is dropped.** Calls in flight are in doubt in the ledger. The next run repeats each of them once, with
+//!   the newest wish, when the older request can no longer take effect.
+//! - **Told to stop.** See [`Sync::run_until`].
+//! - **A token that is refused, an instance that is gone (401, 403).** No new call is made; the contacts stay due.
+//! - **Asked to wait (429).** No call before then, also not by the next run. Then one call at a time, until one works.
+//! - **An outage.** A contact that fails backs off alone; five failures in a row close the gate for all.
+//! - **The ledger fails.** The run ends with its error. What was sent and not written down is in doubt.
+//!
+//! # What cannot be promised
+//!
+//! The API cannot fence: a request that outlives the [deadline](AddressBook::deadline) of its client may still take effect. And it
+//! cannot compare and set: a name that a person saves between our read and our write is overwritten without a trace in the
+//! history.
+//!
+//! # What to choose
+//!
+//! Leave [`in_flight`](Sync::in_flight) at 1 unless answers are slower than the [`Pace`](crate::Pace) and your instance is known to
+//! bear more. The pace is the client's; more in flight never exceeds it. A [`patience`](Sync::patience) longer than the deadline
+//! lets a run repeat its own timeouts; a shorter one leaves them to the next run.
 
 mod brakes;
 pub mod decide;
@@ -124,7 +179,8 @@ impl Sync {
         let mut load = run.prepare(pin!(rows)).await?;
         let summary = run.weigh(&mut load).await?;
         run.each_due(|recorder, row| recorder.changes.push(Change::of(&row, Outcome::Planned))).await?;
-        let Recorder { changes, refusals, .. } = run.recorder;
+        let Recorder { mut changes, refusals, .. } = run.recorder;
+        changes.sort_by(|one, other| one.chat.cmp(&other.chat));
         Ok(Plan { summary, changes, refusals, brake: self.brakes.weigh(&load) })
     }
 
@@ -177,7 +233,7 @@ impl Sync {
         let mut run = Run::begin(self, Arc::clone(&self.ledger), told, recorder).await?;
         let mut load = run.prepare(pin!(rows)).await?;
         run.weigh(&mut load).await?;
-        if let Some(brake) = self.brakes.weigh(&load) {
+        if let Some(brake) = self.brakes.weigh(&load).filter(|_| !run.is_stopped()) {
             return Err(SyncError::Braked(brake));
         }
         Pusher::new(&mut run).push().await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Class, Error, ErrorKind,
+    Class, ContactName, Error, ErrorKind,
     ledger::{Cause, Doubt, Overwritten, Row, Seen, Sent, Timestamp, Trouble, Wanted},
 };
 
@@ -111,9 +111,19 @@ fn observed(row: Row, name: Option<Box<str>>, now: Timestamp) -> (Row, Action) {
     if row.shown().as_deref() == name.as_deref() {
         return (row, Action::Keep);
     }
+    // A request in doubt took effect: what it replaced would be forgotten otherwise.
+    let took_effect = row.pushed.doubt.as_ref().filter(|doubt| name.as_deref() == Some(&*doubt.name.full()));
+    let overwritten = took_effect.and_then(|doubt| overwritten(&row, &doubt.name, now));
     // What is seen last is newest, even if the clock stands still or goes back.
     let at = row.pushed.sent.as_ref().map_or(now, |sent| now.max(Timestamp(sent.at.0 + 1)));
-    store(row, |row| row.seen = Some(Seen { name, at }))
+    let (row, action) = store(row, |row| row.seen = Some(Seen { name, at }));
+    (row, overwritten.map_or(action, Action::Record))
+}
+
+/// The name that `by` replaced, if there was another.
+fn overwritten(row: &Row, by: &ContactName, at: Timestamp) -> Option<Overwritten> {
+    let text = row.shown().filter(|text| !text.is_empty() && *text != by.full())?;
+    Some(Overwritten { chat: row.chat.clone(), text: text.into(), by: by.clone(), at })
 }
 
 fn begun(mut row: Row, deadline: Duration, now: Timestamp) -> (Row, Action) {
@@ -125,14 +135,8 @@ fn begun(mut row: Row, deadline: Duration, now: Timestamp) -> (Row, Action) {
 }
 
 fn acknowledged(mut row: Row, now: Timestamp) -> (Row, Action) {
-    let shown = row.shown();
     let Some(Doubt { name, .. }) = row.pushed.doubt.take() else { return (row, Action::Keep) };
-    let overwritten = shown.filter(|text| !text.is_empty() && *text != name.full()).map(|text| Overwritten {
-        chat: row.chat.clone(),
-        text: text.into(),
-        by: name.clone(),
-        at: now,
-    });
+    let overwritten = overwritten(&row, &name, now);
     let at = row.seen.as_ref().map_or(now, |seen| now.max(seen.at));
     row.pushed.sent = Some(Sent { name, at });
     row.pushed.trouble = None;

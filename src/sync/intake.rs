@@ -10,12 +10,13 @@ use std::{
 };
 
 use futures_core::Stream;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     SyncError,
     decide::{Action, Event, decide},
     report::{Change, Outcome, Progress, Recorder},
+    run::stopped,
 };
 use crate::{
     ChatId,
@@ -35,6 +36,8 @@ pub(super) struct Intake<'r> {
     recorder: &'r mut Recorder,
     met: Slots,
     claims: HashMap<ChatId, Claims>,
+    /// Contacts met that need a person or a new wish, which may come yet.
+    parked: BTreeMap<ChatId, Change>,
     /// Known contacts whose name the CRM now leaves empty.
     blanked: u64,
     taken: u64,
@@ -54,18 +57,28 @@ impl<'r> Intake<'r> {
         last_slot: u64,
     ) -> Self {
         let met = Slots::new(last_slot);
-        Self { ledger, lease, naming, recorder, met, claims: HashMap::new(), blanked: 0, taken: 0, sifting: None }
+        let (claims, parked) = (HashMap::new(), BTreeMap::new());
+        Self { ledger, lease, naming, recorder, met, claims, parked, blanked: 0, taken: 0, sifting: None }
     }
 
     /// Takes all rows in, unless it is told to stop first, and says how many known contacts would lose their name.
-    pub(super) async fn take<S>(mut self, mut rows: Pin<&mut S>, stop: impl Fn() -> bool) -> Result<u64, SyncError>
+    pub(super) async fn take<S>(
+        mut self,
+        mut rows: Pin<&mut S>,
+        mut told: watch::Receiver<bool>,
+    ) -> Result<u64, SyncError>
     where
         S: Stream<Item = Result<CrmContact, RowError>>,
     {
         let mut batch = Vec::with_capacity(BATCH);
         let mut nameless = Vec::new();
-        while !stop() {
-            let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await else { break };
+        while !*told.borrow() {
+            let row = tokio::select! {
+                biased;
+                row = poll_fn(|cx| rows.as_mut().poll_next(cx)) => row,
+                () = stopped(&mut told) => break,
+            };
+            let Some(row) = row else { break };
             self.taken += 1;
             match row {
                 Ok(contact) => match self.render(contact) {
@@ -88,7 +101,13 @@ impl<'r> Intake<'r> {
         self.sift(batch).await?;
         self.write_down().await?;
         self.count_blanked(nameless).await?;
-        self.resolve_claims().await?;
+        // Half of the rows do not tell who has only one claim.
+        if !*told.borrow() {
+            self.resolve_claims().await?;
+        }
+        for change in mem::take(&mut self.parked).into_values() {
+            self.recorder.change(change);
+        }
         Ok(self.blanked)
     }
 
@@ -179,9 +198,7 @@ impl<'r> Intake<'r> {
         if action == Action::Stale || (action == Action::Keep && !is_first) {
             self.recorder.summary.stale += 1;
         }
-        if action != Action::Stale {
-            self.count(before.as_ref(), &row);
-        }
+        self.count(before.as_ref(), &row);
         (row, action == Action::Store)
     }
 
@@ -193,12 +210,17 @@ impl<'r> Intake<'r> {
         if ids.is_empty() {
             claims.insert(owner.clone(), None);
             self.recorder.summary.unchanged -= u64::from(row.is_settled());
+            self.parked.remove(&row.chat);
         }
         let id = candidate.wanted.crm_id.clone();
         if id != owner {
             ids.insert(id.clone());
         }
-        self.claims.entry(row.chat.clone()).or_default().insert(id, Some(candidate));
+        let claim = self.claims.entry(row.chat.clone()).or_default().entry(id).or_default();
+        let version = candidate.wanted.version;
+        if claim.as_ref().is_none_or(|held| version.is_none() || version >= held.wanted.version) {
+            *claim = Some(candidate);
+        }
         let (row, action) = decide(row, Event::Contested(ids.into_iter().collect()), Timestamp::default());
         (row, action == Action::Store)
     }
@@ -248,9 +270,12 @@ impl<'r> Intake<'r> {
         let was_settled = before.is_some_and(Row::is_settled);
         let unchanged = &mut self.recorder.summary.unchanged;
         *unchanged = *unchanged + u64::from(row.is_settled()) - u64::from(was_settled);
-        if let (None, false, None, Some(trouble)) = (before, row.is_settled(), row.due_at(), row.trouble()) {
-            let outcome = Outcome::Parked { kind: trouble.kind, message: trouble.message.clone() };
-            self.recorder.change(Change::of(row, outcome));
+        match (row.due_at(), row.trouble()) {
+            (None, Some(trouble)) if !row.is_settled() => {
+                let outcome = Outcome::Parked { kind: trouble.kind, message: trouble.message.clone() };
+                self.parked.insert(row.chat.clone(), Change::of(row, outcome));
+            }
+            _ => drop(self.parked.remove(&row.chat)),
         }
     }
 

@@ -105,7 +105,7 @@ impl<'p, 's> Pusher<'p, 's> {
                 saved = finished(&mut self.saving) => self.saved(saved?),
                 turn = self.run.sync.book.turn(), if can_fly => self.fly(turn),
                 () = stopped(&mut self.run.told), if self.grace_ends.is_none() => self.stop(),
-                () = given_up(self.grace_ends) => self.flights.abort_all(),
+                () = given_up(self.grace_ends), if !self.flights.is_empty() => self.flights.shutdown().await,
             }
             self.catch_up();
         }

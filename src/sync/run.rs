@@ -71,7 +71,7 @@ impl<'s> Run<'s> {
         let told = self.told.clone();
         let (ledger, naming) = (Arc::clone(&self.ledger), &self.sync.naming);
         let intake = Intake::new(ledger, &self.lease, naming, &mut self.recorder, before.last_slot);
-        let blanked = intake.take(rows, move || *told.borrow()).await?;
+        let blanked = intake.take(rows, told).await?;
         let counts = self.counts().await?;
         let mut load = Load { blanked, ..Load::default() };
         if counts.due > 0 {
@@ -101,6 +101,9 @@ impl<'s> Run<'s> {
             after = Some(last.chat.clone());
             for row in rows {
                 let Some(page) = self.read(&Look::One(&row.chat)).await? else { return Ok(()) };
+                if page.entries == 0 {
+                    continue;
+                }
                 let name =
                     page.contacts.into_iter().find(|contact| contact.chat == row.chat).and_then(|contact| contact.name);
                 self.observe(vec![(row, name)]).await?;
@@ -129,18 +132,23 @@ impl<'s> Run<'s> {
     /// Writes down what was seen, where it is news.
     async fn observe(&mut self, seen: Vec<(Row, Option<String>)>) -> Result<(), SyncError> {
         let now = Timestamp::now();
-        let mut news = Vec::new();
+        let (mut news, mut history) = (Vec::new(), Vec::new());
         for (row, name) in seen {
             let was_settled = row.is_settled();
             let (row, action) = decide(row, Event::Observed(name.map(Into::into)), now);
             let unchanged = &mut self.recorder.summary.unchanged;
             *unchanged = (*unchanged + u64::from(row.is_settled())).saturating_sub(u64::from(was_settled));
-            if action == Action::Store {
-                news.push(row);
+            match action {
+                Action::Store => news.push(row),
+                Action::Record(overwritten) => {
+                    news.push(row);
+                    history.push(overwritten);
+                }
+                Action::Keep | Action::Stale | Action::Call => {}
             }
         }
         if !news.is_empty() {
-            self.ledger.save(&self.lease, news, Vec::new()).await?;
+            self.ledger.save(&self.lease, news, history).await?;
         }
         Ok(())
     }
@@ -164,6 +172,7 @@ impl<'s> Run<'s> {
                     return Ok(Some(page));
                 }
                 Err(error) if error.class() == Class::Contact && matches!(look, Look::One(_)) => {
+                    // Nothing was read: what is known of the contact stands.
                     return Ok(Some(Page::default()));
                 }
                 Err(error) => self.read_failed(&error).await?,

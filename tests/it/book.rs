@@ -30,6 +30,8 @@ pub(crate) enum Fate {
     AppliedLate,
     /// Neither applied nor answered.
     Hangs,
+    /// The client has a bug.
+    Panics,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +43,7 @@ struct State {
     calls: Vec<(ChatId, String)>,
     effects: Vec<(ChatId, String)>,
     reads: usize,
+    refuses_reads: bool,
     in_flight: usize,
     most_in_flight: usize,
 }
@@ -117,6 +120,11 @@ impl Book {
         self.state().most_in_flight
     }
 
+    /// Refuses reads of single contacts from now on.
+    pub(crate) fn refuse_reads(&self) {
+        self.state().refuses_reads = true;
+    }
+
     fn apply(&self, chat: &ChatId, name: &str) {
         let mut state = self.state();
         state.names.insert(chat.clone(), name.into());
@@ -166,6 +174,7 @@ impl Book {
                 self.hung.notify_one();
                 std::future::pending::<()>().await;
             }
+            Fate::Panics => panic!("the client has a bug"),
         }
         Ok(())
     }
@@ -205,6 +214,9 @@ impl AddressBook for Book {
 
     async fn contact(&self, _: Turn, chat: &ChatId) -> Result<Option<Contact>, Error> {
         self.state().reads += 1;
+        if self.state().refuses_reads {
+            return Err(Error::new(ErrorKind::Rejected));
+        }
         Ok(Some(self.look(chat)))
     }
 
