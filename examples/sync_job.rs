@@ -17,7 +17,7 @@ use std::{
 };
 
 use wawp_contacts::{
-    Class, Client, Sync,
+    Class, Client, ErrorKind, Sync,
     crm::{self, Csv, JsonLines, Mapping, Rows},
     ledger::{Ledger, MemoryLedger, SqliteLedger},
     naming::Naming,
@@ -87,16 +87,23 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
         Command::Plan => {
             let plan = sync.plan(rows).await?;
             view.plan(&plan);
-            Ok(if plan.summary.has_changes() { 2 } else { 0 })
+            check_set_up(plan.gate, plan.hint)?;
+            Ok(if plan.summary.has_changes() || plan.summary.gated > 0 { 2 } else { 0 })
         }
         Command::Run => {
             let report = sync.run_until(rows, told_to_stop(Arc::clone(&view))).await?;
             view.report(&report);
-            if let Some(kind) = report.gate.filter(|kind| kind.class() == Class::Configuration) {
-                return Err(report.hint.map_or(kind.to_string(), |hint| format!("{kind}; {hint}")).into());
-            }
+            check_set_up(report.gate, report.hint)?;
             Ok(if report.summary.needs_person() || report.stopped { 3 } else { 0 })
         }
+    }
+}
+
+/// A gate that no call will ever open is an error.
+fn check_set_up(gate: Option<ErrorKind>, hint: Option<&str>) -> Result<(), AnyError> {
+    match gate.filter(|kind| kind.class() == Class::Configuration) {
+        Some(kind) => Err(hint.map_or(kind.to_string(), |hint| format!("{kind}; {hint}")).into()),
+        None => Ok(()),
     }
 }
 

@@ -31,6 +31,8 @@
 
 use std::{error::Error as StdError, fmt};
 
+use serde::Serialize;
+
 #[cfg(feature = "csv")]
 pub use self::csv::Csv;
 pub use self::{
@@ -127,7 +129,7 @@ impl StdError for RowError {
 }
 
 /// A row that cannot be used, and how to mend it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refusal {
     /// Why, as a code.
@@ -141,7 +143,8 @@ pub struct Refusal {
 }
 
 /// Why a row was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RefusalReason {
     /// The row cannot be read.

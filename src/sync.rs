@@ -5,18 +5,24 @@
 //! wish wins, and a second run makes no call.
 //!
 //! ```
+//! # #[cfg(feature = "testkit")]
+//! # tokio::runtime::Runtime::new()?.block_on(async {
 //! use std::sync::Arc;
-//! use futures_util::stream;
-//! use wawp_contacts::{Client, Sync, crm::CrmContact, ledger::MemoryLedger, naming::{Funnel, Naming}};
+//! use wawp_contacts::{Sync, crm::{self, CrmContact}, ledger::MemoryLedger, naming::{Funnel, Naming}, testkit::WawpServer};
 //!
-//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-//! let book = Client::builder("my-instance".parse()?, "my-token").build()?;
+//! let server = WawpServer::start().await; // stands in for Wawp
 //! let naming = Naming::new("Lead, Customer".parse::<Funnel>()?);
-//! let sync = Sync::new(Arc::new(book), Arc::new(MemoryLedger::default()), naming);
-//! // A row without a name is refused, so nothing is due and nothing is asked of the address book.
-//! let nameless = CrmContact::new("crm-1", "+1 202 555 0142".parse()?);
-//! let plan = sync.plan(stream::iter([Ok(nameless)])).await?;
-//! assert_eq!((plan.summary.refused, plan.summary.calls), (1, 0));
+//! let sync = Sync::new(Arc::new(server.client()), Arc::new(MemoryLedger::default()), naming);
+//!
+//! let bob = |stage: &str| Ok(CrmContact::new("crm-1", "+1 202 555 0142".parse().unwrap()).named("Bob", "").in_stage(stage));
+//! sync.run(crm::rows([bob("Lead")])).await?;
+//! server.assert_contact(&"12025550142@c.us".parse()?, "Bob [Lead]");
+//!
+//! let plan = sync.plan(crm::rows([bob("Customer")])).await?;
+//! assert_eq!(plan.changes[0].to_string(), r#"~ 12025550142@c.us: "Bob [Lead]" -> "Bob [Customer]" (stage)"#);
+//!
+//! let report = sync.run(crm::rows([bob("Customer")])).await?;
+//! assert_eq!((report.summary.renamed, report.summary.calls), (1, 1));
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
@@ -178,10 +184,12 @@ impl Sync {
         let mut run = Run::begin(self, overlay, told, Recorder::of_plan()).await?;
         let mut load = run.prepare(pin!(rows)).await?;
         let summary = run.weigh(&mut load).await?;
-        run.each_due(|recorder, row| recorder.changes.push(Change::of(&row, Outcome::Planned))).await?;
+        let prospects = run.prospects();
+        run.each_due(|recorder, row| recorder.changes.push(Change::of(&row, prospects.of(&row)))).await?;
+        let (gate, hint) = (run.gate.reason(), run.gate.hint());
         let Recorder { mut changes, refusals, .. } = run.recorder;
         changes.sort_by(|one, other| one.chat.cmp(&other.chat));
-        Ok(Plan { summary, changes, refusals, brake: self.brakes.weigh(&load) })
+        Ok(Plan { summary, gate, hint, changes, refusals, brake: self.brakes.weigh(&load) })
     }
 
     /// Makes the address book follow these rows.
@@ -249,8 +257,8 @@ impl Sync {
 
     /// How long after its mark a call can take effect: it waits for its turn, then it is made.
     fn deadline(&self) -> Duration {
-        let calls = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
-        self.book.deadline() + self.book.interval().saturating_mul(calls)
+        let turns = u32::try_from(self.in_flight).unwrap_or(u32::MAX).saturating_add(1);
+        self.book.deadline() + self.book.interval().saturating_mul(turns)
     }
 
     fn duration_of(&self, calls: u64) -> Duration {

@@ -9,7 +9,6 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressFinish, 
 use serde::Serialize;
 use serde_json::json;
 use wawp_contacts::{
-    crm::Refusal,
     ledger::Timestamp,
     sync::{Outcome, Plan, Progress, Report, Summary},
 };
@@ -52,7 +51,7 @@ impl View {
             Progress::Planned(summary) => self.planned(summary),
             Progress::Changed(change) if self.is_json => print_line("change", change),
             Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => self.step(),
-            Progress::Refused(refusal) if self.is_json => print_refusal(refusal),
+            Progress::Refused(refusal) if self.is_json => print_line("refusal", refusal),
             Progress::Waiting(until, kind) => {
                 let wait = until.since(Timestamp::now());
                 self.say(&format!("waiting {:.1} s: {kind}", wait.as_secs_f64()));
@@ -65,11 +64,12 @@ impl View {
     }
 
     fn planned(&self, summary: &Summary) {
-        let Summary { created, renamed, unchanged, refused, calls, seconds, .. } = summary;
+        let Summary { created, renamed, unchanged, refused, gated, calls, seconds, .. } = summary;
         let time = HumanDuration(Duration::from_secs_f64(*seconds));
         let pace = if *seconds > 0.0 { format!(", about {time}") } else { String::new() };
+        let waiting = if *gated > 0 { format!(", {gated} waiting") } else { String::new() };
         self.say(&format!(
-            "plan: {created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused; {calls} calls{pace}"
+            "plan: {created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused{waiting}; {calls} calls{pace}"
         ));
         self.bar.set_length(*calls);
         if *calls > 0 && !self.is_json && stderr().is_terminal() {
@@ -96,7 +96,7 @@ impl View {
         self.close();
         if self.is_json {
             if let Some(kind) = report.gate {
-                self.say(&format!("the instance was left alone: {kind}"));
+                self.say(&format!("the instance is left alone: {kind}"));
             }
             print_line("summary", &report.summary);
         } else {
@@ -107,7 +107,7 @@ impl View {
     pub(crate) fn plan(&self, plan: &Plan) {
         if self.is_json {
             plan.changes.iter().for_each(|change| print_line("change", change));
-            plan.refusals.iter().for_each(print_refusal);
+            plan.refusals.iter().for_each(|refusal| print_line("refusal", refusal));
             print_line("summary", &plan.summary);
         } else {
             self.say(&plan.to_string());
@@ -127,10 +127,6 @@ fn print_line(r#type: &'static str, of: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(&Line { r#type, of }) {
         write_line(&mut stdout(), &line);
     }
-}
-
-fn print_refusal(Refusal { reason, line, crm_id, detail, .. }: &Refusal) {
-    print_line("refusal", &json!({"reason": reason.code(), "line": line, "crm_id": crm_id, "detail": detail}));
 }
 
 /// A last word on standard error.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// How much a run may do before a person has to say so.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[must_use = "brakes hold nothing until they are given to a sync"]
@@ -78,7 +80,8 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 /// Why a run was stopped before its first call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "brake", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Brake {
     /// It would rename a large share of the known contacts.

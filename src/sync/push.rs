@@ -59,8 +59,6 @@ type Saving = Pin<Box<dyn Future<Output = Result<Batch, LedgerError>> + Send>>;
 pub(super) struct Pusher<'p, 's> {
     run: &'p mut Run<'s>,
     page: VecDeque<Row>,
-    after: Option<ChatId>,
-    is_last_page: bool,
     /// Contacts between their mark and the save of their answer: never called twice at the same time.
     active: HashSet<ChatId>,
     batch: Batch,
@@ -76,8 +74,6 @@ impl<'p, 's> Pusher<'p, 's> {
         Self {
             run,
             page: VecDeque::new(),
-            after: None,
-            is_last_page: false,
             active: HashSet::new(),
             batch: Batch::default(),
             saving: None,
@@ -93,6 +89,7 @@ impl<'p, 's> Pusher<'p, 's> {
             self.mark().await?;
             self.withdraw_if_closed();
             self.start_saving();
+            self.run.store_closing().await?;
             if self.is_idle() {
                 if !self.rest().await? {
                     return Ok(());
@@ -145,16 +142,15 @@ impl<'p, 's> Pusher<'p, 's> {
         Ok(())
     }
 
-    /// Loads the next rows that are due, and says whether there were any.
+    /// Loads rows that are due, and says whether there were any.
+    ///
+    /// What is done is due no more, so the first page always holds what is to be done next: also a contact whose time to be tried
+    /// again has come.
     async fn load_page(&mut self, now: Timestamp) -> Result<bool, SyncError> {
-        if self.is_last_page {
-            return Ok(false);
-        }
-        let rows = self.run.ledger.due(&self.run.lease.instance, now, self.after.as_ref(), PAGE).await?;
-        self.is_last_page = rows.is_empty();
-        self.after = rows.last().map(|row| row.chat.clone());
-        self.page.extend(rows);
-        Ok(!self.is_last_page)
+        let limit = PAGE + self.active.len();
+        let rows = self.run.ledger.due(&self.run.lease.instance, now, None, limit).await?;
+        self.page.extend(rows.into_iter().filter(|row| !self.active.contains(&row.chat)));
+        Ok(!self.page.is_empty())
     }
 
     fn passage(&self) -> Passage {
@@ -276,7 +272,6 @@ impl<'p, 's> Pusher<'p, 's> {
 
     /// Waits while nothing is in flight, and says whether there is more to do.
     async fn rest(&mut self) -> Result<bool, SyncError> {
-        self.run.store_closing().await?;
         match self.passage() {
             Passage::Closed => return Ok(false),
             Passage::Wait(until) => self.run.wait_until(until).await,
@@ -290,7 +285,6 @@ impl<'p, 's> Pusher<'p, 's> {
             }
         }
         self.page.clear();
-        (self.after, self.is_last_page) = (None, false);
         Ok(!self.run.is_stopped())
     }
 

@@ -75,6 +75,13 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// What becomes of a due row that is left so.
+    pub(super) fn due(row: &Row) -> Self {
+        Self::Due { at: row.due_at().unwrap_or_default(), kind: row.trouble().map(|trouble| trouble.kind) }
+    }
+}
+
 impl Change {
     pub(super) fn of(row: &Row, outcome: Outcome) -> Self {
         let before = row.shown();
@@ -149,6 +156,16 @@ impl Summary {
         self.refused + self.parked + self.gated > 0
     }
 
+    /// The counter that a change belongs to.
+    pub(super) fn counter(&mut self, change: &Change) -> &mut u64 {
+        match (&change.outcome, change.action) {
+            (Outcome::Parked { .. }, _) => &mut self.parked,
+            (Outcome::Due { .. }, _) => &mut self.gated,
+            (_, Verb::Create) => &mut self.created,
+            (_, Verb::Rename) => &mut self.renamed,
+        }
+    }
+
     /// Whether the address book would change.
     #[must_use]
     pub fn has_changes(&self) -> bool {
@@ -206,7 +223,6 @@ pub struct Report {
     /// The first thousand contacts that need a person or are left due.
     pub open: Vec<Change>,
     /// The first thousand refused rows.
-    #[serde(skip)]
     pub refusals: Vec<Refusal>,
 }
 
@@ -216,20 +232,23 @@ impl fmt::Display for Report {
         for change in self.open.iter().filter(|change| matches!(change.outcome, Outcome::Parked { .. })) {
             writeln!(f, "{change}")?;
         }
-        if let Some(kind) = self.gate {
-            let hint = self.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-            writeln!(f, "the instance was left alone: {kind}{hint}")?;
-        }
+        write_gate(f, self.gate, self.hint)?;
         write!(f, "{}", self.summary)
     }
 }
 
 /// What a run would do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Plan {
     /// The counts; `calls` and `seconds` are what a run would need.
+    #[serde(flatten)]
     pub summary: Summary,
+    /// Why the instance may not be called now, if it may not; a run would leave its contacts due.
+    #[serde(serialize_with = "maybe_code")]
+    pub gate: Option<ErrorKind>,
+    /// What to change in the set-up, where that is why.
+    pub hint: Option<&'static str>,
     /// The contacts that a run would call for, or that need a person, ordered by chat id.
     pub changes: Vec<Change>,
     /// The rows that cannot be used.
@@ -244,10 +263,19 @@ impl fmt::Display for Plan {
             writeln!(f, "{change}")?;
         }
         write_refusals(f, &self.refusals)?;
+        write_gate(f, self.gate, self.hint)?;
         if let Some(brake) = &self.brake {
             writeln!(f, "a run would stop before its first call: {brake}")?;
         }
         write!(f, "{}", self.summary)
+    }
+}
+
+fn write_gate(f: &mut fmt::Formatter<'_>, gate: Option<ErrorKind>, hint: Option<&str>) -> fmt::Result {
+    match (gate, hint) {
+        (Some(kind), Some(hint)) => writeln!(f, "the instance is left alone: {kind}; {hint}"),
+        (Some(kind), None) => writeln!(f, "the instance is left alone: {kind}"),
+        (None, _) => Ok(()),
     }
 }
 
@@ -308,13 +336,7 @@ impl Recorder {
 
     /// Counts and reports what became of a contact.
     pub(super) fn change(&mut self, change: Change) {
-        let counter = match (&change.outcome, change.action) {
-            (Outcome::Parked { .. }, _) => &mut self.summary.parked,
-            (Outcome::Due { .. }, _) => &mut self.summary.gated,
-            (_, Verb::Create) => &mut self.summary.created,
-            (_, Verb::Rename) => &mut self.summary.renamed,
-        };
-        *counter += 1;
+        *self.summary.counter(&change) += 1;
         self.tell(&Progress::Changed(&change));
         if change.outcome != Outcome::Done && self.changes.len() < self.keep {
             self.changes.push(change);

@@ -14,7 +14,7 @@ use super::{
     report::{Change, Outcome, Progress, Recorder, Report, Summary, Verb},
 };
 use crate::{
-    ChatId, Class, Error,
+    ChatId, Class, Error, ErrorKind,
     client::{AddressBook, Page, Turn},
     crm::{CrmContact, RowError},
     ledger::{Counts, Lease, Ledger, Row, Timestamp},
@@ -112,16 +112,21 @@ impl<'s> Run<'s> {
     }
 
     async fn look_at_all(&mut self) -> Result<Option<u64>, SyncError> {
-        let (mut offset, mut found) = (0, 0);
+        let (mut offset, mut found, mut last) = (0, 0, Vec::new());
         loop {
             let Some(page) = self.read(&Look::Page(offset)).await? else { return Ok(None) };
             let chats: Vec<ChatId> = page.contacts.iter().map(|contact| contact.chat.clone()).collect();
+            if page.entries >= PAGE && chats == last {
+                let hint = "the address book gives the same page again and again";
+                self.gate.shut(&Error::new(ErrorKind::Decode).with_hint(hint));
+                return Ok(None);
+            }
             let rows = self.ledger.load(&self.lease.instance, &chats).await?;
             let names = page.contacts.into_iter().map(|contact| contact.name);
             let pairs: Vec<_> = rows.into_iter().zip(names).filter_map(|(row, name)| Some((row?, name))).collect();
             found += pairs.iter().filter(|(row, name)| row.is_known() && name.is_some()).count() as u64;
             self.observe(pairs).await?;
-            offset += page.entries;
+            (offset, last) = (offset + page.entries, chats);
             self.recorder.tell(&Progress::Read(offset as u64));
             if page.entries < PAGE {
                 return Ok(Some(found));
@@ -231,17 +236,21 @@ impl<'s> Run<'s> {
         }
     }
 
+    /// What a run can make of its due rows, as things stand.
+    pub(super) fn prospects(&self) -> Prospects {
+        let now = Timestamp::now();
+        let is_closed = self.gate.passage(now) == Passage::Closed;
+        Prospects { is_closed, patient_until: now.after(self.sync.patience) }
+    }
+
     /// Counts what the run is about to do.
     pub(super) async fn weigh(&mut self, load: &mut Load) -> Result<Summary, SyncError> {
-        let mut summary = self.recorder.summary;
+        let (mut summary, prospects) = (self.recorder.summary, self.prospects());
         self.each_due(|_, row| {
-            let change = Change::of(&row, Outcome::Planned);
+            let change = Change::of(&row, prospects.of(&row));
             let is_news = change.before.as_deref() != Some(&*change.after);
             load.renamed += u64::from(change.action == Verb::Rename && is_news);
-            match change.action {
-                Verb::Create => summary.created += 1,
-                Verb::Rename => summary.renamed += 1,
-            }
+            *summary.counter(&change) += 1;
         })
         .await?;
         summary.calls = summary.created + summary.renamed;
@@ -253,12 +262,7 @@ impl<'s> Run<'s> {
     /// Reports what is left due, and ends the run in the ledger.
     pub(super) async fn end(mut self, took: Duration) -> Result<Report, SyncError> {
         self.store_closing().await?;
-        self.each_due(|recorder, row| {
-            let kind = row.trouble().map(|trouble| trouble.kind);
-            let at = row.due_at().unwrap_or_default();
-            recorder.change(Change::of(&row, Outcome::Due { at, kind }));
-        })
-        .await?;
+        self.each_due(|recorder, row| recorder.change(Change::of(&row, Outcome::due(&row)))).await?;
         let stopped = self.is_stopped();
         let Recorder { mut summary, changes, refusals, .. } = self.recorder;
         summary.seconds = took.as_secs_f64();
@@ -267,6 +271,20 @@ impl<'s> Run<'s> {
         let json = serde_json::to_string(&report.summary).unwrap_or_default();
         self.ledger.end(&self.lease, Timestamp::now(), &json).await?;
         Ok(report)
+    }
+}
+
+/// Which due rows a run would call for, and which it would leave due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prospects {
+    is_closed: bool,
+    patient_until: Timestamp,
+}
+
+impl Prospects {
+    pub(super) fn of(self, row: &Row) -> Outcome {
+        let is_late = row.due_at().is_some_and(|at| at > self.patient_until);
+        if self.is_closed || is_late { Outcome::due(row) } else { Outcome::Planned }
     }
 }
 

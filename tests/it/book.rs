@@ -43,6 +43,8 @@ struct State {
     calls: Vec<(ChatId, String)>,
     effects: Vec<(ChatId, String)>,
     reads: usize,
+    /// Whether every page is the first.
+    sticks: bool,
     refuses_reads: bool,
     in_flight: usize,
     most_in_flight: usize,
@@ -88,6 +90,11 @@ impl Book {
     /// A person saves a name on the phone.
     pub(crate) fn edit(&self, chat: &ChatId, name: &str) {
         self.state().names.insert(chat.clone(), name.into());
+    }
+
+    /// Gives the first page again and again.
+    pub(crate) fn stick(&self) {
+        self.state().sticks = true;
     }
 
     pub(crate) fn wipe(&self) {
@@ -224,6 +231,7 @@ impl AddressBook for Book {
         let chats: Vec<ChatId> = {
             let mut state = self.state();
             state.reads += 1;
+            let offset = if state.sticks { 0 } else { offset };
             state.names.keys().skip(offset).take(limit).cloned().collect()
         };
         let mut page = Page::default();

@@ -384,3 +384,45 @@ async fn a_source_that_fails_half_way_ends_the_run_before_its_first_call() {
     assert!(matches!(error, SyncError::Source(_)), "{error}");
     assert_eq!(world.book.calls(), []);
 }
+
+#[tokio::test]
+async fn a_plan_says_who_waits_and_why_the_instance_may_not_be_called() {
+    let world = World::new();
+    world.book.next_of(&chat(0), [Fate::Fails(ErrorKind::Server); 4]);
+    world.run(people(1, "Bob")).await;
+    let plan = world.sync().plan(rows(people(2, "Bob"))).await.unwrap();
+    let s = plan.summary;
+    assert_eq!(
+        (s.created, s.gated, s.calls, plan.gate),
+        (1, 1, 1, None),
+        "one is left alone for longer than the patience"
+    );
+    assert!(matches!(plan.changes[0].outcome, Outcome::Due { kind: Some(ErrorKind::Server), .. }), "{plan}");
+
+    let lease = world.ledger.lease(&"A1B2C3".parse().unwrap(), Timestamp::now()).await.unwrap();
+    world.ledger.close_until(&lease, Timestamp::now().after(Duration::from_secs(60))).await.unwrap();
+    drop(lease);
+    let plan = world.sync().plan(rows(people(2, "Bob"))).await.unwrap();
+    let s = plan.summary;
+    assert_eq!((s.created, s.gated, s.calls, plan.gate), (0, 2, 0, Some(ErrorKind::RateLimited)), "{plan}");
+}
+
+#[tokio::test]
+async fn a_contact_that_failed_is_tried_again_before_all_others_are_done() {
+    let world = World::new();
+    world.book.next_of(&chat(0), [Fate::Fails(ErrorKind::Server)]);
+    let backoff = RetryPolicy::default().backing_off(Duration::from_nanos(1), Duration::from_nanos(1));
+    let report = world.sync().backoff(backoff).run(rows(people(2_000, "Bob"))).await.unwrap();
+    assert_eq!(counts(&report), [2_000, 0, 0, 0, 0, 0, 2_001]);
+    let again = world.book.calls().iter().rposition(|(called, _)| *called == chat(0)).unwrap();
+    assert!(again < 1_500, "it came again as call {again}");
+}
+
+#[tokio::test]
+async fn an_address_book_that_gives_the_same_page_for_ever_is_left_alone() {
+    let world = World::new();
+    world.book.stick();
+    (0..1_000).for_each(|n| world.book.edit(&chat(n), "Somebody"));
+    let report = world.run(people(3, "Bob")).await;
+    assert_eq!((counts(&report), report.gate), ([0, 0, 0, 0, 0, 3, 0], Some(ErrorKind::Decode)), "{report}");
+}

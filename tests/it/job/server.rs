@@ -12,7 +12,7 @@ async fn a_refused_token_leaves_contacts_due_and_the_next_run_completes() {
     let (desk, server) = (Desk::with_people(10, "Bob"), WawpServer::start().await);
     server.revoke_token();
     let refused = desk.run_at(&server, "").await.with(3);
-    refused.says("the instance was left alone: the access token was refused").says("10 waiting");
+    refused.says("the instance is left alone: the access token was refused").says("10 waiting");
     assert_eq!(server.calls(), [], "the first read says it all");
     server.restore_token();
     desk.run_at(&server, "").await.with(0).says("10 created");
