@@ -164,6 +164,9 @@ impl Book {
             Fate::Fails(ErrorKind::RateLimited) => {
                 return Err(Error::new(ErrorKind::RateLimited).with_retry_after(Duration::from_millis(2)));
             }
+            Fate::Fails(ErrorKind::QuotaReached) => {
+                return Err(Error::new(ErrorKind::QuotaReached).with_retry_after(Duration::from_secs(60)));
+            }
             Fate::Fails(kind) => return Err(Error::new(kind)),
             Fate::AppliedBut(kind) => {
                 self.apply(chat, name);
