@@ -69,6 +69,24 @@ pub enum Class {
 }
 
 impl ErrorKind {
+    /// Every kind that there is, in the order of their declaration.
+    pub const ALL: &[Self] = &[
+        Self::Connect,
+        Self::Timeout,
+        Self::Interrupted,
+        Self::Server,
+        Self::Decode,
+        Self::RateLimited,
+        Self::QuotaReached,
+        Self::SessionNotReady,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::UnknownInstance,
+        Self::Rejected,
+        Self::Route,
+        Self::Configuration,
+    ];
+
     /// What to do about it.
     #[must_use]
     pub fn class(self) -> Class {

@@ -121,28 +121,12 @@ impl Dice {
     }
 
     fn trouble(&mut self, wish: &ContactName) -> Trial<Trouble> {
-        const KINDS: [ErrorKind; 14] = [
-            ErrorKind::Connect,
-            ErrorKind::Timeout,
-            ErrorKind::Interrupted,
-            ErrorKind::Server,
-            ErrorKind::Decode,
-            ErrorKind::RateLimited,
-            ErrorKind::QuotaReached,
-            ErrorKind::SessionNotReady,
-            ErrorKind::Unauthorized,
-            ErrorKind::Forbidden,
-            ErrorKind::UnknownInstance,
-            ErrorKind::Rejected,
-            ErrorKind::Route,
-            ErrorKind::Configuration,
-        ];
         let foreign = Fingerprint::from_bytes([0; 16]);
         Ok(Trouble {
             wish: if self.one_in(4) { foreign } else { self.name_like(wish)?.fingerprint() },
             attempts: if self.one_in(5) { u32::MAX } else { 3 },
             retry_at: self.one_in(2).then(|| self.time()),
-            kind: KINDS[self.below(KINDS.len())],
+            kind: ErrorKind::ALL[self.below(ErrorKind::ALL.len())],
             message: self.one_in(2).then(|| self.text()),
         })
     }

@@ -62,7 +62,7 @@ pub(super) fn write(
         doubt.map(|doubt| doubt.name.first()),
         doubt.and_then(|doubt| doubt.name.last()),
         doubt.map(|doubt| millis(doubt.until)),
-        trouble.map(|trouble| kind_word(trouble.kind)),
+        trouble.map(|trouble| trouble.kind.code()),
         trouble.map(|trouble| trouble.wish.as_bytes().as_slice()),
         trouble.map(|trouble| trouble.attempts),
         trouble.and_then(|trouble| trouble.retry_at).map(millis),
@@ -218,7 +218,7 @@ impl Columns<'_> {
 
     fn kind(&mut self) -> rusqlite::Result<Option<ErrorKind>> {
         let Some(word) = self.take::<Option<String>>()? else { return Ok(None) };
-        let kind = KINDS.into_iter().find(|kind| kind_word(*kind) == word);
+        let kind = ErrorKind::ALL.iter().copied().find(|kind| kind.code() == word);
         kind.map(Some).ok_or_else(|| self.unreadable("an unknown kind of error"))
     }
 
@@ -233,40 +233,4 @@ fn rivals_text(rivals: &[Box<str>]) -> rusqlite::Result<Option<String>> {
         return Ok(None);
     }
     serde_json::to_string(rivals).map(Some).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-const KINDS: [ErrorKind; 14] = [
-    ErrorKind::Connect,
-    ErrorKind::Timeout,
-    ErrorKind::Interrupted,
-    ErrorKind::Server,
-    ErrorKind::Decode,
-    ErrorKind::RateLimited,
-    ErrorKind::QuotaReached,
-    ErrorKind::SessionNotReady,
-    ErrorKind::Unauthorized,
-    ErrorKind::Forbidden,
-    ErrorKind::UnknownInstance,
-    ErrorKind::Rejected,
-    ErrorKind::Route,
-    ErrorKind::Configuration,
-];
-
-fn kind_word(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Connect => "connect",
-        ErrorKind::Timeout => "timeout",
-        ErrorKind::Interrupted => "interrupted",
-        ErrorKind::Server => "server",
-        ErrorKind::Decode => "decode",
-        ErrorKind::RateLimited => "rate_limited",
-        ErrorKind::QuotaReached => "quota_reached",
-        ErrorKind::SessionNotReady => "session_not_ready",
-        ErrorKind::Unauthorized => "unauthorized",
-        ErrorKind::Forbidden => "forbidden",
-        ErrorKind::UnknownInstance => "unknown_instance",
-        ErrorKind::Rejected => "rejected",
-        ErrorKind::Route => "route",
-        ErrorKind::Configuration => "configuration",
-    }
 }

@@ -68,23 +68,6 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-const KINDS: [ErrorKind; 14] = [
-    ErrorKind::Connect,
-    ErrorKind::Timeout,
-    ErrorKind::Interrupted,
-    ErrorKind::Server,
-    ErrorKind::Decode,
-    ErrorKind::RateLimited,
-    ErrorKind::QuotaReached,
-    ErrorKind::SessionNotReady,
-    ErrorKind::Unauthorized,
-    ErrorKind::Forbidden,
-    ErrorKind::UnknownInstance,
-    ErrorKind::Rejected,
-    ErrorKind::Route,
-    ErrorKind::Configuration,
-];
-
 fn failed(before: Before, kind: ErrorKind) -> Event {
     Event::Failed(before, Failure { kind, message: None, backoff: Duration::from_millis(700) })
 }
@@ -106,8 +89,8 @@ fn events() -> Vec<Event> {
         Event::Withdrawn(before()),
         Event::Acknowledged,
     ];
-    events.extend(KINDS.map(|kind| failed(None, kind)));
-    events.extend(KINDS.map(|kind| failed(before(), kind)));
+    events.extend(ErrorKind::ALL.iter().map(|kind| failed(None, *kind)));
+    events.extend(ErrorKind::ALL.iter().map(|kind| failed(before(), *kind)));
     events
 }
 
