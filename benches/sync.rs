@@ -9,6 +9,8 @@
 mod ledger;
 #[path = "sync/measure.rs"]
 mod measure;
+#[path = "sync/names.rs"]
+mod names;
 #[path = "sync/pace.rs"]
 mod pace;
 #[path = "sync/push.rs"]
@@ -27,6 +29,7 @@ fn main() -> Result<(), AnyError> {
         ["--serve", options @ ..] => server::serve(options),
         ["--child", "push", options @ ..] => push::child(options),
         ["--child", "unchanged", options @ ..] => ledger::unchanged(options),
+        ["--child", "floor", options @ ..] => ledger::floor(options),
         ["--child", "first", options @ ..] => ledger::first(options),
         ["--child", "pace", options @ ..] => pace::child(options),
         ["push"] => push::all(),

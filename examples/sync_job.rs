@@ -17,11 +17,11 @@ use std::{
 };
 
 use wawp_contacts::{
-    Class, Client, ErrorKind, Sync,
-    crm::{self, Csv, JsonLines, Mapping, Rows},
-    ledger::{Ledger, MemoryLedger, SqliteLedger},
+    Client, ContactSync, ErrorClass, ErrorKind,
+    crm::{self, Csv, Feed, JsonLines, Mapping, Rows},
+    ledger::{Ledger, MemoryLedger, Query, SqliteLedger},
     naming::Naming,
-    sync::{Brakes, SyncError},
+    sync::{Guardrail, Guardrails, Report},
     testkit::{Entry, WawpServer},
 };
 
@@ -30,7 +30,7 @@ use crate::{
     view::View,
 };
 
-type AnyError = Box<dyn Error + Send + std::marker::Sync>;
+type AnyError = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -56,9 +56,6 @@ fn fail(line: &str) -> ExitCode {
 /// An error and its causes in one line.
 fn explain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
-    if let Some(SyncError::Braked(_)) = error.downcast_ref() {
-        line += "; look at it with `sync_job plan`, and pass --yes to go on";
-    }
     let mut cause = error.source();
     while let Some(error) = cause {
         line = format!("{line}: {error}");
@@ -78,33 +75,63 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
     }
     view.begin(args.command.name(), args.base_url.as_deref().unwrap_or("stand-in"));
     let watch = Arc::clone(&view);
-    let sync = Sync::new(Arc::new(client), ledger, Naming::new(args.funnel.clone()))
+    let sync = ContactSync::new(client, ledger, Naming::new(args.funnel.clone()))
         .in_flight(args.in_flight)
-        .patience(args.wait)
-        .brakes(if args.yes { Brakes::released() } else { Brakes::default() })
+        .max_wait(args.wait)
+        .look_first(args.look_first)
+        .guardrails(if args.yes { Guardrails::off() } else { Guardrails::default() })
         .observer(move |progress| watch.progress(progress));
+    let feed = if args.changes { Feed::changes(rows) } else { Feed::snapshot(rows) };
     match args.command {
         Command::Plan => {
-            let plan = sync.plan(rows).await?;
+            let plan = sync.plan(feed).await?;
             view.plan(&plan);
-            check_set_up(plan.gate, plan.hint)?;
-            Ok(if plan.summary.has_changes() || plan.summary.gated > 0 { 2 } else { 0 })
+            check_set_up(args, plan.gate, plan.hint.as_deref())?;
+            let needs_person = plan.summary.needs_person() || plan.guardrail.is_some();
+            let changes = plan.summary.has_changes() || plan.summary.gated > 0;
+            Ok(if changes { 2 } else { 3 * u8::from(needs_person) })
         }
         Command::Run => {
-            let report = sync.run_until(rows, told_to_stop(Arc::clone(&view))).await?;
+            let report = if args.intake_only {
+                sync.intake(feed).await?
+            } else {
+                sync.run_until(feed, told_to_stop(Arc::clone(&view))).await?
+            };
             view.report(&report);
-            check_set_up(report.gate, report.hint)?;
-            Ok(if report.summary.needs_person() || report.stopped { 3 } else { 0 })
+            check_guardrail(report.guardrail.as_ref())?;
+            check_set_up(args, report.gate, report.hint.as_deref())?;
+            Ok(if report.stopped || needs_person(&report, args) { 3 } else { 0 })
         }
     }
 }
 
-/// A gate that no call will ever open is an error.
-fn check_set_up(gate: Option<ErrorKind>, hint: Option<&str>) -> Result<(), AnyError> {
-    match gate.filter(|kind| kind.class() == Class::Configuration) {
-        Some(kind) => Err(hint.map_or(kind.to_string(), |hint| format!("{kind}; {hint}")).into()),
+/// Whether a person has to do something; what is due is somebody else's work where this run only takes wishes in.
+fn needs_person(report: &Report, args: &Args) -> bool {
+    let mut summary = report.summary;
+    if args.intake_only || report.notes.pushed_by.is_some() {
+        summary.gated = 0;
+    }
+    summary.needs_person()
+}
+
+/// What a guardrail stops is an error, unless a person has seen it.
+fn check_guardrail(guardrail: Option<&Guardrail>) -> Result<(), AnyError> {
+    match guardrail {
+        Some(guardrail) => Err(format!("stopped before the first call: {}", view::remedy(guardrail)).into()),
         None => Ok(()),
     }
+}
+
+/// A gate that no call of this set-up will open is an error.
+fn check_set_up(args: &Args, gate: Option<ErrorKind>, hint: Option<&str>) -> Result<(), AnyError> {
+    let is_set_up = |kind: &ErrorKind| {
+        matches!(kind.class(), ErrorClass::Configuration | ErrorClass::Instance | ErrorClass::Contact)
+            || *kind == ErrorKind::Connect
+    };
+    let Some(kind) = gate.filter(is_set_up) else { return Ok(()) };
+    let server = args.base_url.as_deref().unwrap_or("the stand-in server");
+    let remedy = hint.map_or_else(|| view::advice(kind).to_owned(), Into::into);
+    Err(format!("{kind}; {remedy} (server: {server})").into())
 }
 
 type CrmRows = Rows<Box<dyn Iterator<Item = Result<crm::CrmContact, crm::RowError>> + Send>>;
@@ -151,24 +178,43 @@ async fn connect(args: &Args) -> Result<(Client, Option<WawpServer>), AnyError> 
 async fn seed(server: &WawpServer, ledger: &dyn Ledger) -> Result<(), AnyError> {
     let mut after = None;
     loop {
-        let rows = ledger.rows(server.instance(), after.as_ref(), 1_000).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
+        let query = Query::All { after: after.as_ref(), limit: 1_000 };
+        let records = ledger.fetch(server.instance(), query).await?;
+        let Some(last) = records.last() else { return Ok(()) };
         after = Some(last.chat.clone());
-        let sent = rows.iter().filter_map(|row| Some(Entry::saved(&row.chat, &row.pushed.sent.as_ref()?.name)));
+        let sent = records
+            .iter()
+            .filter_map(|record| Some(Entry::saved(&record.chat, &record.pushed.sent.as_ref()?.wish.name)));
         server.seed(sent.collect::<Vec<_>>());
     }
 }
 
-/// Completes at the first Ctrl-C; the second leaves at once, which loses nothing: what is in flight is in doubt in the ledger.
+/// Completes at the first Ctrl-C or SIGTERM; the second leaves at once, which loses nothing: what is in flight is in doubt in the
+/// ledger.
 async fn told_to_stop(view: Arc<View>) {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    signal().await;
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            view.close();
-            view::complain("left at once; what was in flight is repeated by the next run");
-            exit(130);
-        }
+        signal().await;
+        view.close();
+        view::complain("left at once; what was in flight is repeated by the next run");
+        exit(130);
     });
+}
+
+async fn signal() {
+    #[cfg(unix)]
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! { () = terminated => {}, () = interrupted => {} }
 }

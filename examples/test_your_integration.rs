@@ -12,7 +12,7 @@
 use std::error::Error;
 
 use wawp_contacts::{
-    ChatId, Class, Client, ContactName,
+    ChatId, Client, ContactName, ErrorClass,
     testkit::{Answer, Entry, WawpServer},
 };
 
@@ -45,8 +45,8 @@ async fn stage_changed(client: &Client, customer: &Customer<'_>) -> Badge {
     match client.update_contact(&chat, &name).await {
         Ok(()) => Badge::Named,
         Err(error) => match error.class() {
-            Class::Contact => Badge::Mend,
-            Class::Instance | Class::Configuration => Badge::Reconnect,
+            ErrorClass::Contact => Badge::Mend,
+            ErrorClass::Instance | ErrorClass::Configuration => Badge::Reconnect,
             _ => Badge::Later,
         },
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Client`] speaks for one instance: it keeps the instance's pace, retries what may work when repeated, and turns every answer,
 //! however it is spelled, into a value or into an [`Error`] that says what to do. Use it directly to set or read a few names; give it
-//! to a [`Sync`](crate::Sync) as its [`AddressBook`] for many.
+//! to a sync as its [`AddressBook`] for many.
 //!
 //! # What can go wrong
 //!
@@ -22,13 +22,14 @@
 //! milliseconds it took, and one event within that tells the outcome. Chat ids appear at TRACE only, names never.
 
 mod builder;
+mod http;
 mod pages;
 mod reads;
 mod transport;
 
 use std::{
     fmt::{self, Debug},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -39,15 +40,16 @@ use tokio::time::Instant;
 use self::transport::{Call, Transport};
 pub use self::{
     builder::{ClientBuilder, Credentials, Route},
-    reads::{Existence, LidMapping, Session, SessionStatus},
+    http::{HttpExchange, HttpRequest, HttpResponse},
 };
 use crate::{
-    ChatId, ContactName, Error, ErrorKind, InstanceId, RetryPolicy,
+    AddressBook, ChatId, ContactName, Error, InstanceId, Pace, Phone, RetryPolicy,
+    book::{Contact, LidPage, Page, Permit, Session},
     pace::Limiter,
-    retry::Budget,
+    retry::{Attempts, Budget},
     wire::{
-        answer,
-        json::{Json, Misread},
+        answer::{self, Read},
+        read,
     },
 };
 
@@ -69,13 +71,12 @@ pub struct Client(Arc<Shared>);
 
 struct Shared {
     transport: Transport,
-    pace: Limiter,
+    limiter: Limiter,
     retry: RetryPolicy,
     budget: Budget,
+    /// Whether the server was found not to know the question for the session by POST.
+    asks_by_get: AtomicBool,
 }
-
-/// Takes a value out of an answer.
-type Read<T> = fn(&Json<'_>) -> Result<T, Misread>;
 
 impl Client {
     /// Begins a client for an instance with its access token.
@@ -89,7 +90,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] if one of the first two is missing or one of the three cannot be used.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if one of the first two is missing or one of the three cannot be used.
     pub fn from_env() -> Result<Self, Error> {
         builder::from_variables(|name| std::env::var(name).ok())
     }
@@ -115,9 +116,17 @@ impl Client {
     /// Makes a call with its retries.
     async fn call<T>(&self, call: &Call, read: Read<T>) -> Result<T, Error> {
         let shared = &*self.0;
-        let mut attempts = shared.retry.start(&shared.budget, now());
+        let mut attempts: Option<Attempts<'_>> = None;
         loop {
-            let error = match shared.paced_attempt(call, attempts.number(), attempts.left(now()), read).await {
+            let patience = attempts.as_ref().map_or(shared.retry.total(), |attempts| attempts.left(now()));
+            let turn = shared.limiter.turn(patience).await;
+            // The deadline begins now, with the first attempt: it is no fault of the call how long it stood in line.
+            let attempts = attempts.get_or_insert_with(|| shared.retry.start(&shared.budget, now()));
+            let answer = match turn {
+                Ok(()) => shared.attempt(call, attempts.number(), read).await,
+                Err(error) => Err(error),
+            };
+            let error = match answer {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -133,23 +142,11 @@ fn now() -> std::time::Instant {
 }
 
 impl Shared {
-    async fn paced_attempt<T>(&self, call: &Call, number: u32, patience: Duration, read: Read<T>) -> Result<T, Error> {
-        if let Err(left) = self.pace.turn(patience).await {
-            let error = Error::new(ErrorKind::RateLimited).with_retry_after(left).after(0);
-            return Err(error.with_hint("the server asked for a pause that is not over, so nothing was sent"));
-        }
-        self.attempt(call, number, read).await
-    }
-
     async fn attempt<T>(&self, call: &Call, number: u32, read: Read<T>) -> Result<T, Error> {
         let result = self.transport.attempt(call, number, read).await;
         match &result {
             Ok(_) => self.budget.deposit(),
-            Err(error) => {
-                if let Some(wait) = error.retry_after() {
-                    self.pace.pause(wait);
-                }
-            }
+            Err(error) => self.limiter.heed(error),
         }
         result
     }
@@ -159,7 +156,7 @@ impl Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("instance", self.instance())
-            .field("pace", &self.0.pace.interval())
+            .field("pace", &self.0.limiter.pace())
             .field("retry", &self.0.retry)
             .finish_non_exhaustive()
     }
@@ -175,113 +172,46 @@ impl AddressBook for Client {
         self.0.transport.timeout()
     }
 
-    fn interval(&self) -> Duration {
-        self.0.pace.interval()
+    fn pace(&self) -> Pace {
+        self.0.limiter.pace()
     }
 
-    async fn turn(&self) -> Turn {
-        // Only a pause beyond the patience fails, and none is.
-        let _ = self.0.pace.turn(Duration::MAX).await;
-        Turn(())
+    async fn permit(&self) -> Result<Permit, Error> {
+        self.0.limiter.turn(Duration::ZERO).await.map(|()| Permit::grant())
     }
 
-    async fn update(&self, Turn(()): Turn, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
+    async fn update(&self, _: Permit, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
         self.0.attempt(&self.0.transport.update(chat, name), 1, answer::acknowledges).await
     }
 
-    async fn contact(&self, Turn(()): Turn, chat: &ChatId) -> Result<Option<Contact>, Error> {
-        self.0.attempt(&self.0.transport.contact(chat), 1, reads::contact).await
+    async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {
+        self.0.attempt(&self.0.transport.contact(chat), 1, read::contact).await
     }
 
-    async fn page(&self, Turn(()): Turn, offset: usize, limit: usize) -> Result<Page, Error> {
-        if !(1..=reads::LIMIT).contains(&limit) {
-            return Err(Error::new(ErrorKind::Configuration).after(0).with_hint("a page has 1 to 1000 entries"));
+    async fn page(&self, _: Permit, offset: usize, limit: usize) -> Result<Page, Error> {
+        reads::check_limit(limit)?;
+        self.0.attempt(&self.0.transport.contacts(offset, limit), 1, read::contacts).await
+    }
+
+    /// Asks by POST. The first time that the server does not know that, takes another permit and asks by GET, from then on always.
+    async fn session(&self, _: Permit) -> Result<Option<Session>, Error> {
+        let shared = &self.0;
+        match shared.attempt(&shared.transport.session(shared.session_method()), 1, read::session).await {
+            Err(error) if shared.asks_by_get_now(&error) => {
+                let permit = self.permit().await?;
+                AddressBook::session(self, permit).await
+            }
+            answer => answer.map(Some),
         }
-        self.0.attempt(&self.0.transport.contacts(offset, limit), 1, reads::page).await
     }
-}
 
-/// An address book that a sync can write: Wawp's [`Client`], or another provider behind the same four verbs.
-///
-/// Every call takes a [`Turn`], which [`turn`](Self::turn) hands out at the instance's pace, and makes **one attempt**. Whoever
-/// drives an address book owns the retrying, so that there is one layer of it; and may stop while it waits for a turn, when
-/// nothing has been sent.
-#[async_trait]
-pub trait AddressBook: Debug + Send + Sync + 'static {
-    /// The instance whose address book this is.
-    fn instance(&self) -> &InstanceId;
-
-    /// The longest time that an update, once begun, can still take effect.
-    fn deadline(&self) -> Duration;
-
-    /// The shortest time between two calls, zero for none; tells a plan how long it takes.
-    fn interval(&self) -> Duration;
-
-    /// Waits until the instance may be called, and not before a time that the server asked for.
-    ///
-    /// Dropping the future gives the turn up.
-    async fn turn(&self) -> Turn;
-
-    /// Makes the address book show `name` for `chat`, adding the contact if it is new.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::class`] says what to do; [`Error::is_in_doubt`] whether the name may have been set all the same.
-    async fn update(&self, turn: Turn, chat: &ChatId, name: &ContactName) -> Result<(), Error>;
-
-    /// Reads one contact; `None` if the address book does not know it.
-    ///
-    /// # Errors
-    ///
-    /// As for [`update`](Self::update); a read is never in doubt.
-    async fn contact(&self, turn: Turn, chat: &ChatId) -> Result<Option<Contact>, Error>;
-
-    /// Reads one page of the whole address book, ordered by id; a page of fewer than `limit` is the last.
-    ///
-    /// # Errors
-    ///
-    /// As for [`contact`](Self::contact).
-    async fn page(&self, turn: Turn, offset: usize, limit: usize) -> Result<Page, Error>;
-}
-
-/// The right to make one call now.
-#[derive(Debug)]
-#[must_use = "a turn is spent by the call that it is passed to"]
-pub struct Turn(());
-
-impl Turn {
-    /// Grants a turn; for implementers of [`AddressBook`].
-    pub fn grant() -> Self {
-        Self(())
+    async fn phone_of(&self, _: Permit, lid: &ChatId) -> Result<Option<Phone>, Error> {
+        reads::check_lid(lid)?;
+        self.0.attempt(&self.0.transport.phone_of(lid), 1, read::phone_of_lid).await
     }
-}
 
-/// One page of an address book.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Page {
-    /// The persons on it; groups and other things that are no person are left out.
-    pub contacts: Vec<Contact>,
-    /// How many entries the server sent, persons or not.
-    pub entries: usize,
-}
-
-/// What an address book says of one person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Contact {
-    /// The person's chat.
-    pub chat: ChatId,
-    /// The saved name; `None` if the person is not saved. Never the pushname.
-    pub name: Option<String>,
-    /// The public name that the person chose.
-    pub pushname: Option<String>,
-}
-
-impl Contact {
-    /// A person who is not saved and whose pushname is not known; for implementers of [`AddressBook`].
-    #[must_use]
-    pub fn new(chat: ChatId) -> Self {
-        Self { chat, name: None, pushname: None }
+    async fn lids(&self, _: Permit, offset: usize, limit: usize) -> Result<LidPage, Error> {
+        reads::check_limit(limit)?;
+        self.0.attempt(&self.0.transport.lids(offset, limit), 1, read::mappings).await
     }
 }

@@ -3,18 +3,23 @@
 //! Everything here is a checked value: once you hold one, it can be sent. Parsing does no I/O and never guesses: a text that could
 //! mean two numbers is refused, with a word on how to mend it, because a wrong guess would rename somebody else.
 //!
+//! With `serde`, ids and phones are their text, a name is `["First"]` or `["First", "Last"]`, and what is read is checked as it is when
+//! parsed.
+//!
 //! No error repeats what it was given. A CRM's cells are people's numbers, and errors end up in logs.
 
 use std::{fmt, str::FromStr};
 
 mod chat;
+pub(crate) mod hex;
 mod name;
 mod phone;
 #[cfg(feature = "phone")]
 mod region;
+mod text;
 
 #[cfg(feature = "phone")]
-pub(crate) use self::region::is_international;
+pub(crate) use self::phone::is_international;
 #[cfg(feature = "phone")]
 pub use self::region::{ParseRegionError, Region};
 pub use self::{

@@ -1,7 +1,7 @@
 //! What the CRM says: rows, and the sources they come from.
 //!
-//! A source is an iterator of [`CrmContact`]s. Two come with the crate: [`Csv`] (feature `csv`) and [`JsonLines`]; [`rows`]
-//! makes a stream of any, which is what the sync takes. A source reads one row at a time, in flat memory.
+//! A source is an iterator of [`CrmContact`]s. Two come with the crate: `Csv` (feature `csv`) and [`JsonLines`]; [`rows`]
+//! makes a stream of any, which is what the sync takes, and a [`Feed`] says whether the rows are all of the CRM or some of it. A source reads one row at a time, in flat memory.
 //!
 //! # Columns
 //!
@@ -25,18 +25,20 @@
 //!
 //! # What can go wrong
 //!
-//! Every row is either a contact or a [`Refusal`] that says its line and how to mend it; only blank lines are skipped. A
+//! Every row is either a contact or a [`Refusal`] that says its line, how to fix it and, where it can be read, whose row it was; only blank lines are skipped. A
 //! blank name is not refused here but by the naming rules. If the source itself fails, the last item is
 //! [`RowError::Source`]: what would have followed is unknown.
 
 use std::{error::Error as StdError, fmt};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "csv")]
 pub use self::csv::Csv;
 pub use self::{
+    digest::RowDigest,
     error::SourceError,
+    feed::{Feed, changes, snapshot},
     json::JsonLines,
     mapping::Mapping,
     rows::{Rows, rows},
@@ -45,7 +47,9 @@ use crate::ChatId;
 
 #[cfg(feature = "csv")]
 mod csv;
+mod digest;
 mod error;
+mod feed;
 mod json;
 mod mapping;
 mod row;
@@ -53,7 +57,9 @@ mod rows;
 mod version;
 
 /// One row of the CRM, as wanted now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Serialised as an object of its fields, of which only `id` and `chat` must be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CrmContact {
     /// The CRM's own id of the row.
@@ -61,12 +67,16 @@ pub struct CrmContact {
     /// The person.
     pub chat: ChatId,
     /// First name as the CRM has it, cleaned later; may be blank.
+    #[serde(default)]
     pub first: String,
     /// Last name as the CRM has it, cleaned later; may be blank.
+    #[serde(default)]
     pub last: String,
     /// The funnel stage, if the row has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
     /// Grows with each change of the row: a counter, or milliseconds since 1970. Without one the row is always taken as newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
 }
 
@@ -98,6 +108,23 @@ impl CrmContact {
         self.version = Some(version);
         self
     }
+
+    /// A stable mark of the row as the CRM gave it and of the rules that name it: the [fingerprint](crate::naming::Naming::fingerprint) of a
+    /// `Naming`.
+    ///
+    /// ```
+    /// use wawp_contacts::{crm::CrmContact, naming::{Funnel, Naming}};
+    ///
+    /// let rules = Naming::new("Lead, Customer".parse::<Funnel>()?).fingerprint();
+    /// let bob = CrmContact::new("crm-7", "+1 202 555 0142".parse()?).named("Bob", "");
+    /// assert_eq!(bob.digest(rules), bob.clone().digest(rules));
+    /// assert_ne!(bob.digest(rules), bob.clone().in_stage("Lead").digest(rules));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn digest(&self, rules: u32) -> RowDigest {
+        RowDigest::of(self, rules)
+    }
 }
 
 /// What a source yields instead of a row.
@@ -128,8 +155,8 @@ impl StdError for RowError {
     }
 }
 
-/// A row that cannot be used, and how to mend it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A row that cannot be used, and how to fix it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Refusal {
     /// Why, as a code.
@@ -138,12 +165,44 @@ pub struct Refusal {
     pub line: Option<u64>,
     /// The CRM's id of the row, as far as it could be read.
     pub crm_id: Option<String>,
-    /// One sentence for a person: what is wrong and how to mend it.
+    /// The person, if the row says so much: a row that is refused for its name still claims whom it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<ChatId>,
+    /// One sentence for a person: what is wrong and how to fix it.
     pub detail: String,
 }
 
+impl Refusal {
+    /// A refusal that says why, and nothing of the row yet.
+    #[must_use]
+    pub fn new(reason: RefusalReason, detail: impl Into<String>) -> Self {
+        Self { reason, line: None, crm_id: None, chat: None, detail: detail.into() }
+    }
+
+    /// Sets the line on which the row begins, from 1.
+    #[must_use]
+    pub fn at_line(mut self, line: u64) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    /// Sets the CRM's id of the row, if it is known.
+    #[must_use]
+    pub fn of_row(mut self, crm_id: Option<impl Into<String>>) -> Self {
+        self.crm_id = crm_id.map(Into::into);
+        self
+    }
+
+    /// Sets the person whom the row claims, if it is known.
+    #[must_use]
+    pub fn claiming(mut self, chat: Option<ChatId>) -> Self {
+        self.chat = chat;
+        self
+    }
+}
+
 /// Why a row was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RefusalReason {

@@ -1,4 +1,6 @@
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Why a call to an address book failed.
 ///
@@ -11,10 +13,11 @@ struct Inner {
     status: Option<u16>,
     attempts: u32,
     doubt: bool,
+    of_read: bool,
     retry_after: Option<Duration>,
     code: Option<Box<str>>,
     message: Option<Box<str>>,
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -44,8 +47,11 @@ pub enum ErrorKind {
     Forbidden,
     /// The instance is unknown or unlinked (404 `invalid_session`).
     UnknownInstance,
-    /// The server refused the request for what is in it (400, and refusals inside a 200).
+    /// The server refused the request for what is in it (400, or 422 without a word of the session).
     Rejected,
+    /// The server said no in words that are not known, where its status said yes: an engine that is busy, or a contact that it will
+    /// not take. Whether the request was carried out is as unknown.
+    Unclear,
     /// The server does not know the route (another 404, or 405).
     Route,
     /// The client was set up with something that cannot work.
@@ -53,9 +59,10 @@ pub enum ErrorKind {
 }
 
 /// What to do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Class {
+pub enum ErrorClass {
     /// This contact will never work as it is; others may.
     Contact,
     /// The instance stops until a person acts.
@@ -83,59 +90,46 @@ impl ErrorKind {
         Self::Forbidden,
         Self::UnknownInstance,
         Self::Rejected,
+        Self::Unclear,
         Self::Route,
         Self::Configuration,
     ];
 
     /// What to do about it.
     #[must_use]
-    pub fn class(self) -> Class {
-        match self {
-            Self::Connect | Self::Timeout | Self::Interrupted | Self::Server | Self::Decode => Class::Transient,
-            Self::RateLimited | Self::QuotaReached | Self::SessionNotReady => Class::Wait,
-            Self::Unauthorized | Self::Forbidden | Self::UnknownInstance => Class::Instance,
-            Self::Rejected => Class::Contact,
-            Self::Route | Self::Configuration => Class::Configuration,
-        }
+    pub fn class(self) -> ErrorClass {
+        self.facts().0
     }
 
-    /// The word in reports: `rate_limited`.
+    /// The word in reports, and in what is stored: `rate_limited`.
     #[must_use]
     pub fn code(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Timeout => "timeout",
-            Self::Interrupted => "interrupted",
-            Self::Server => "server",
-            Self::Decode => "decode",
-            Self::RateLimited => "rate_limited",
-            Self::QuotaReached => "quota_reached",
-            Self::SessionNotReady => "session_not_ready",
-            Self::Unauthorized => "unauthorized",
-            Self::Forbidden => "forbidden",
-            Self::UnknownInstance => "unknown_instance",
-            Self::Rejected => "rejected",
-            Self::Route => "route",
-            Self::Configuration => "configuration",
-        }
+        self.facts().1
     }
 
     fn phrase(self) -> &'static str {
+        self.facts().2
+    }
+
+    /// All that is to be said of a kind: its class, its code, and the phrase that people read.
+    fn facts(self) -> (ErrorClass, &'static str, &'static str) {
+        use ErrorClass::{Configuration, Contact, Instance, Transient, Wait};
         match self {
-            Self::Connect => "no connection to the server",
-            Self::Timeout => "no answer in time",
-            Self::Interrupted => "the connection died before the answer",
-            Self::Server => "the server failed",
-            Self::Decode => "the answer cannot be understood",
-            Self::RateLimited => "too many calls",
-            Self::QuotaReached => "the quota is spent",
-            Self::SessionNotReady => "the instance's session is not working",
-            Self::Unauthorized => "the access token was refused",
-            Self::Forbidden => "the account may not do this",
-            Self::UnknownInstance => "the instance is unknown or unlinked",
-            Self::Rejected => "the server refused the request",
-            Self::Route => "the server does not know the route",
-            Self::Configuration => "the client is set up wrongly",
+            Self::Connect => (Transient, "connect", "no connection to the server"),
+            Self::Timeout => (Transient, "timeout", "no answer in time"),
+            Self::Interrupted => (Transient, "interrupted", "the connection died before the answer"),
+            Self::Server => (Transient, "server", "the server failed"),
+            Self::Decode => (Transient, "decode", "the answer cannot be understood"),
+            Self::RateLimited => (Wait, "rate_limited", "too many calls"),
+            Self::QuotaReached => (Wait, "quota_reached", "the quota is spent"),
+            Self::SessionNotReady => (Wait, "session_not_ready", "the instance's session is not working"),
+            Self::Unauthorized => (Instance, "unauthorized", "the access token was refused"),
+            Self::Forbidden => (Instance, "forbidden", "the account may not do this"),
+            Self::UnknownInstance => (Instance, "unknown_instance", "the instance is unknown or unlinked"),
+            Self::Rejected => (Contact, "rejected", "the server refused the request"),
+            Self::Unclear => (Transient, "unclear", "the server refused it in words that are not known"),
+            Self::Route => (Configuration, "route", "the server does not know the route"),
+            Self::Configuration => (Configuration, "configuration", "the client is set up wrongly"),
         }
     }
 }
@@ -146,6 +140,22 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+impl Serialize for ErrorKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = Cow::<'de, str>::deserialize(deserializer)?;
+        let known = Self::ALL.iter().find(|kind| kind.code() == code);
+        known.copied().ok_or_else(|| D::Error::custom(format_args!("no kind of error is called {code:?}")))
+    }
+}
+
+/// The longest word kept that a server has for an error, in bytes.
+const MAX_CODE: usize = 64;
 /// The longest message kept of a server, in bytes.
 const MAX_MESSAGE: usize = 256;
 
@@ -155,17 +165,35 @@ pub(crate) fn cut(text: &str, max: usize) -> &str {
     &text[..end.unwrap_or_default()]
 }
 
+/// What is kept of a text that came from outside; `None` if nothing is left.
+fn kept(text: &str, max: usize) -> Option<Box<str>> {
+    let kept: String = text.chars().filter(|char| !char.is_control()).take(max).collect();
+    let kept = cut(&kept, max).trim();
+    (!kept.is_empty()).then(|| kept.into())
+}
+
 impl Error {
     /// Makes an error of a kind, for implementations of [`AddressBook`](crate::AddressBook).
     ///
-    /// Transient kinds other than [`ErrorKind::Connect`] are [in doubt](Self::is_in_doubt).
+    /// Transient kinds other than [`ErrorKind::Connect`] are [in doubt](Self::is_in_doubt), until [`of_read`](Self::of_read) or
+    /// [`without_doubt`](Self::without_doubt) says otherwise.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wawp_contacts::{Error, ErrorClass, ErrorKind};
+    ///
+    /// let busy = Error::new(ErrorKind::Server).with_status(503).with_retry_after(Duration::from_secs(7));
+    /// assert_eq!((busy.class(), busy.is_in_doubt()), (ErrorClass::Transient, true));
+    /// assert_eq!(busy.of_read().with_hint("ask less").to_string(), "the server failed (HTTP 503); ask less");
+    /// ```
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
         Self(Box::new(Inner {
             kind,
             status: None,
             attempts: 1,
-            doubt: kind.class() == Class::Transient && kind != ErrorKind::Connect,
+            doubt: kind.class() == ErrorClass::Transient && kind != ErrorKind::Connect,
+            of_read: false,
             retry_after: None,
             code: None,
             message: None,
@@ -183,12 +211,47 @@ impl Error {
 
     /// Adds what the server said: control characters are dropped and it is cut to 256 bytes.
     ///
-    /// Secrets have to be taken out before.
+    /// Secrets have to be taken out before, for instance by a [`Redactor`](crate::redact::Redactor).
     #[must_use]
     pub fn with_message(mut self, message: &str) -> Self {
-        let kept: String = message.chars().filter(|char| !char.is_control()).take(MAX_MESSAGE).collect();
-        let kept = cut(&kept, MAX_MESSAGE).trim();
-        self.0.message = (!kept.is_empty()).then(|| kept.into());
+        self.0.message = kept(message, MAX_MESSAGE);
+        self
+    }
+
+    /// Adds the server's own short word for the error: control characters are dropped and it is cut to 64 bytes.
+    ///
+    /// Secrets have to be taken out before, as in a [message](Self::with_message).
+    #[must_use]
+    pub fn with_code(mut self, code: &str) -> Self {
+        self.0.code = kept(code, MAX_CODE);
+        self
+    }
+
+    /// Adds the HTTP status of the answer.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.0.status = Some(status);
+        self
+    }
+
+    /// Adds what to try, in one clause that follows a semicolon.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the error that this one follows from, which [`source`](StdError::source) shows; it may name no secret.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Sets how many requests were made, 1 until then; 0 says that nothing was sent.
+    #[must_use]
+    pub fn after(mut self, attempts: u32) -> Self {
+        self.0.attempts = attempts;
         self
     }
 
@@ -199,35 +262,18 @@ impl Error {
         self
     }
 
+    /// Says that the call was a read: nothing can have been changed, and a refusal may be one of reads as such.
+    ///
+    /// See [`is_read_unavailable`](Self::is_read_unavailable).
+    #[must_use]
+    pub fn of_read(mut self) -> Self {
+        self.0.of_read = true;
+        self.without_doubt()
+    }
+
     /// Says that this or an earlier attempt may have been carried out.
     pub(crate) fn with_doubt(mut self, doubt: bool) -> Self {
         self.0.doubt |= doubt;
-        self
-    }
-
-    pub(crate) fn with_status(mut self, status: u16) -> Self {
-        self.0.status = Some(status);
-        self
-    }
-
-    pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
-        self.0.code = code.map(Into::into);
-        self
-    }
-
-    /// Adds what to try, in one clause that follows a semicolon.
-    pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
-        self.0.hint = Some(hint);
-        self
-    }
-
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
-        self
-    }
-
-    pub(crate) fn after(mut self, attempts: u32) -> Self {
-        self.0.attempts = attempts;
         self
     }
 
@@ -241,14 +287,14 @@ impl Error {
     ///
     /// # Troubleshooting
     ///
-    /// - [`Class::Contact`]: look at [`code`](Self::code) and [`message`](Self::message), then at the chat id and the name. The
+    /// - [`ErrorClass::Contact`]: look at [`code`](Self::code) and [`message`](Self::message), then at the chat id and the name. The
     ///   same call will fail again.
-    /// - [`Class::Instance`]: no call of this instance will work. Log in again, renew the token or the plan.
-    /// - [`Class::Wait`]: leave the instance alone for [`retry_after`](Self::retry_after), or with backoff if that is `None`.
-    /// - [`Class::Transient`]: make the same call again with backoff; setting a name twice is harmless.
-    /// - [`Class::Configuration`]: the text of the error says what to change in the client's builder.
+    /// - [`ErrorClass::Instance`]: no call of this instance will work. Log in again, renew the token or the plan.
+    /// - [`ErrorClass::Wait`]: leave the instance alone for [`retry_after`](Self::retry_after), or with backoff if that is `None`.
+    /// - [`ErrorClass::Transient`]: make the same call again with backoff; setting a name twice is harmless.
+    /// - [`ErrorClass::Configuration`]: the text of the error says what to change in the client's builder.
     #[must_use]
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ErrorClass {
         self.0.kind.class()
     }
 
@@ -262,7 +308,7 @@ impl Error {
     /// for which the server waits for a sleeping session.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        self.class() == Class::Transient
+        self.class() == ErrorClass::Transient
     }
 
     /// Whether the request may have been carried out although no proof came back.
@@ -274,6 +320,21 @@ impl Error {
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         self.0.doubt
+    }
+
+    /// Whether this is a read that the server cannot do, for good, although writes may work all the same.
+    ///
+    /// It is so for a read that was [refused](ErrorKind::Rejected) (400, 413, 422 without a word of the session) or whose
+    /// [route](ErrorKind::Route) is not there (404, 405, 410, 501): the engine behind Wawp answers so while its store of contacts is
+    /// off. No update is ever one.
+    ///
+    /// # Troubleshooting
+    ///
+    /// For a page of the address book: do without looking, or switch the engine's store on. For one contact it may be this contact
+    /// alone; the others can be read.
+    #[must_use]
+    pub fn is_read_unavailable(&self) -> bool {
+        self.0.of_read && matches!(self.kind(), ErrorKind::Rejected | ErrorKind::Route)
     }
 
     /// How long the server asked to wait before the next call.
@@ -289,8 +350,8 @@ impl Error {
 
     /// What to try, if that is known: a clause, as the text of the error ends with.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        self.0.hint
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
     }
 
     /// How many requests were made; 0 if nothing could be sent.
@@ -331,7 +392,7 @@ impl fmt::Display for Error {
         if self.0.attempts > 1 {
             write!(f, " after {} attempts", self.0.attempts)?;
         }
-        if let Some(hint) = self.0.hint {
+        if let Some(hint) = &self.0.hint {
             write!(f, "; {hint}")?;
         }
         Ok(())
@@ -395,12 +456,40 @@ mod tests {
     #[test]
     fn only_transient_kinds_that_were_sent_are_in_doubt() {
         use ErrorKind::{Connect, Decode, Interrupted, RateLimited, Rejected, Server, SessionNotReady, Timeout};
-        for kind in [Timeout, Interrupted, Server, Decode] {
+        for kind in [Timeout, Interrupted, Server, Decode, ErrorKind::Unclear] {
             assert!(Error::new(kind).is_in_doubt(), "{kind:?}");
             assert!(!Error::new(kind).without_doubt().is_in_doubt(), "{kind:?}");
         }
         for kind in [Connect, RateLimited, SessionNotReady, Rejected] {
             assert!(!Error::new(kind).is_in_doubt(), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_kind_is_stored_as_its_code() {
+        for kind in ErrorKind::ALL {
+            let text = serde_json::to_string(kind).unwrap();
+            assert_eq!(text, format!("{:?}", kind.code()));
+            assert_eq!(serde_json::from_str::<ErrorKind>(&text).unwrap(), *kind);
+        }
+        assert!(serde_json::from_str::<ErrorKind>("\"no_such\"").is_err());
+        assert_eq!(serde_json::to_string(&ErrorClass::Wait).unwrap(), "\"wait\"");
+    }
+
+    #[test]
+    fn a_read_that_is_refused_for_good_is_told_from_an_update_that_is() {
+        for kind in [ErrorKind::Rejected, ErrorKind::Route] {
+            assert!(Error::new(kind).of_read().is_read_unavailable(), "{kind:?}");
+            assert!(!Error::new(kind).without_doubt().is_read_unavailable(), "{kind:?}");
+        }
+        let failed = Error::new(ErrorKind::Server).of_read();
+        assert!(!failed.is_read_unavailable() && !failed.is_in_doubt());
+    }
+
+    #[test]
+    fn whoever_makes_an_error_can_say_all_of_it() {
+        let error = Error::new(ErrorKind::Rejected).with_code("bad\n_id").with_hint(format!("give {} digits", 7));
+        assert_eq!((error.code(), error.hint()), (Some("bad_id"), Some("give 7 digits")));
+        assert_eq!(Error::new(ErrorKind::Rejected).with_code(&"x".repeat(99)).code().map(str::len), Some(64));
     }
 }

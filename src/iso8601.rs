@@ -1,6 +1,6 @@
 //! Dates and times in an ISO 8601 shape, as exports and webhooks write them.
 
-use std::{ops::RangeInclusive, str};
+use std::ops::RangeInclusive;
 
 const MILLIS: i64 = 1000;
 
@@ -36,7 +36,9 @@ impl Rest<'_> {
 
     fn number(&mut self, digits: usize, range: RangeInclusive<i64>) -> Option<i64> {
         let (number, rest) = self.0.split_at_checked(digits)?;
-        let number = str::from_utf8(number).ok().filter(|_| number.iter().all(u8::is_ascii_digit))?.parse().ok()?;
+        let number = number
+            .iter()
+            .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))?;
         self.0 = rest;
         range.contains(&number).then_some(number)
     }

@@ -1,27 +1,72 @@
-//! The durable memory of a sync: what is wanted, what was sent, what was seen.
+//! The durable memory of a sync: records, history, runs, and the state of each instance.
 //!
-//! A [`Row`] is one contact of one instance. Its three parts have one writer each: the CRM side writes [`Wanted`], the pusher
-//! writes [`Pushed`], observers write [`Seen`]. A ledger only loads and stores rows; what happens to them is decided elsewhere,
-//! by pure functions, so that every ledger behaves alike.
+//! A ledger stores [`Record`]s and finds them again. What happens to a record is decided by [`decide`](crate::record::decide) and
+//! arrives as a finished record with its [`Status`]; a ledger indexes the status and computes none of it.
 //!
 //! [`MemoryLedger`] forgets everything when it is dropped: it is for tests and one-off jobs. `SqliteLedger` (feature `sqlite`)
-//! keeps everything in one file and survives a crash at any point. To store rows elsewhere, implement [`Ledger`] and hold it
-//! to the suite in `contract` (feature `testkit`).
+//! keeps everything in one file and survives a crash at any point.
+//!
+//! # Who writes
+//!
+//! The lanes of a record write side by side, from one process or from several. Each write is stored record by record, and only over
+//! the [revision](Record::revision) that was loaded; a write that lost its record to another one says so, and whoever made it loads the
+//! record and decides again. Only the pusher, which calls the address book, needs the instance's [`Lease`]; its fence is checked
+//! with each of its writes.
+//!
+//! # How a ledger is written
+//!
+//! Implement [`Ledger`] and [`Diff`], and hold them to the suite in `contract` (feature `testkit`). Four tables do:
+//!
+//! | table | key | holds |
+//! |---|---|---|
+//! | `contact` | a number that grows with each arrival; unique (instance, chat) | the record as JSON, and beside it what is searched by: state, due time, whether it is known |
+//! | `alias` | (instance, alias) | the contact that another id belongs to |
+//! | `claim` | a number that grows with each arrival; unique (instance, CRM id) | digest and contact: one for each claim of each record |
+//! | `instance`, `run`, `history` | | state and lease of an instance; what ran; what was overwritten |
+//!
+//! - **A write** ([`Ledger::commit`]) stores the record if the stored revision is the one it has, with a revision one higher, and brings
+//!   `claim` and `alias` up to it. In SQL: `UPDATE contact SET body = $1, state = $2, at = $3, revision = revision + 1 WHERE
+//!   instance = $4 AND chat = $5 AND revision = $6`, for a batch in Postgres from `UNNEST` of arrays; those that no row came back
+//!   for have lost.
+//! - **Claims and aliases** are brought up to a record by what its write changes. What is new to the record, or has another digest than
+//!   before, is its own from then on, whoever had it. What it no longer has is deleted, unless another record has it by now. What did
+//!   not change is left alone: so a record that is merely seen again takes nothing back from the one that a claim has moved to.
+//!   Where two records answer to one id, the one that has it as its chat goes first.
+//! - **What is due** is read in the order of due time, then of arrival: `WHERE state = 'due' AND at <= $1 ORDER BY at, id LIMIT
+//!   $2`. One partial index serves it. So nothing starves.
+//! - **A diff** ([`Ledger::diff`]) compares a whole export with the claims. It keeps one bit for each claim, says `Unchanged` where the
+//!   digest is the same, and never writes on that path. It follows the order in which the claims arrived, because the next row of an
+//!   export is usually the next row of the last one; only a row that is not there pays for a look-up by CRM id. In Postgres: `COPY`
+//!   chunks of 100,000 into a temporary table and join.
+//! - **Staged** records live in the session: a temporary table in SQLite, an unlogged one in Postgres. [`Diff::apply`] stores
+//!   them in one transaction as if by `commit`; dropping the session drops them.
+//! - **Leases** go by the ledger's own clock: `UPDATE instance SET owner = $1, fence = fence + 1, expires = now() + $2 WHERE name =
+//!   $3 AND (owner IS NULL OR expires <= now())`; in Postgres, a worker that looks for any instance to serve adds `FOR UPDATE SKIP
+//!   LOCKED`.
 
 use std::{
+    any::Any,
+    collections::{HashMap, HashSet},
     error::Error as StdError,
     fmt,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
-use crate::{ChatId, ContactName, ErrorKind, InstanceId, contact::Fingerprint};
+#[cfg(doc)]
+use crate::record::Status;
+use crate::{
+    ChatId, ErrorKind, InstanceId,
+    crm::{CrmContact, RowDigest},
+    record::{Claim, Overwritten, Record},
+    time::Timestamp,
+};
 
 #[cfg(feature = "testkit")]
 pub mod contract;
-mod leases;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -30,303 +75,467 @@ pub use memory::MemoryLedger;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLedger;
 
-/// A moment: milliseconds since 1970, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Timestamp(pub u64);
-
-impl Timestamp {
-    /// The moment at which it is called.
-    #[must_use]
-    pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    /// The moment this much later.
-    #[must_use]
-    pub fn after(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
-    }
-
-    /// How much later this is than `earlier`, zero if it is not.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
-    }
-}
-
-/// One contact of one instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The person; unique within the instance.
-    pub chat: ChatId,
-    /// Where the ledger keeps the row: small, never reused, growing with each new row; 0 until it is stored.
-    pub slot: u64,
-    /// How often the row was stored; 0 until then. A row is stored only over the revision that it was loaded at.
-    pub revision: u64,
-    /// What the CRM wants. Written by the CRM side only.
-    pub wanted: Wanted,
-    /// What was sent. Written by the pusher only.
-    pub pushed: Pushed,
-    /// What was last seen in the address book. Written by observers only.
-    pub seen: Option<Seen>,
-}
-
-/// What the CRM wants a contact to be called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// The CRM row that the wish comes from.
-    pub crm_id: Box<str>,
-    /// The version of that row, if the CRM gives one.
-    pub version: Option<u64>,
-    /// The name to show, tag and all.
-    pub name: ContactName,
-    /// The name without the tag.
-    pub base: ContactName,
-    /// The tag, without the template around it.
-    pub tag: Option<Box<str>>,
-    /// The version of the naming rules that made `name`.
-    pub rules: u32,
-    /// Why the wish last changed.
-    pub cause: Cause,
-    /// Other CRM rows that claim the same person, ordered; unless empty, the contact is refused until one claim is left.
-    pub rivals: Box<[Box<str>]>,
-}
-
-/// Why a wish changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// The CRM named the person for the first time.
-    New,
-    /// The CRM changed the name.
-    Name,
-    /// The person moved to another stage, so the tag changed.
-    Stage,
-    /// The naming rules changed: template, tags, placement or limit.
-    Rules,
-}
-
-impl Cause {
-    /// The word in reports and ledgers: `new`, `name`, `stage`, `rules`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Name => "name",
-            Self::Stage => "stage",
-            Self::Rules => "rules",
-        }
-    }
-}
-
-/// What is known of our own writes to the address book.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Pushed {
-    /// The name last acknowledged by the API.
-    pub sent: Option<Sent>,
-    /// The name of a request whose answer is missing; written down before the request is made.
-    pub doubt: Option<Doubt>,
-    /// Why the wish has not been sent so far.
-    pub trouble: Option<Trouble>,
-}
-
-/// A name that the API acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sent {
-    /// The name.
-    pub name: ContactName,
-    /// When the acknowledgement came.
-    pub at: Timestamp,
-}
-
-/// A request that may or may not have been carried out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubt {
-    /// The name in the request.
-    pub name: ContactName,
-    /// From when on the request can no longer take effect.
-    pub until: Timestamp,
-}
-
-/// Why a wish has not been sent so far. Lapses by itself when the wish changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// The wish that it is about.
-    pub wish: Fingerprint,
-    /// How many attempts failed.
-    pub attempts: u32,
-    /// When to try again; `None` means parked: only a new wish, or a person, helps.
-    pub retry_at: Option<Timestamp>,
-    /// What went wrong last.
-    pub kind: ErrorKind,
-    /// What the server said of it, without secrets.
-    pub message: Option<Box<str>>,
-}
-
-/// What the address book showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// The saved name; `None` if the person was not saved.
-    pub name: Option<Box<str>>,
-    /// When it was read.
-    pub at: Timestamp,
-}
-
-impl From<Candidate> for Row {
-    fn from(Candidate { chat, wanted }: Candidate) -> Self {
-        Self { chat, slot: 0, revision: 0, wanted, pushed: Pushed::default(), seen: None }
-    }
-}
-
-impl Row {
-    /// From when on the contact wants a call; `None` if it is settled, parked or refused.
-    #[must_use]
-    pub fn due_at(&self) -> Option<Timestamp> {
-        if !self.wanted.rivals.is_empty() || self.is_settled() {
-            return None;
-        }
-        let retry = match self.trouble() {
-            Some(trouble) => trouble.retry_at?,
-            None => Timestamp::default(),
-        };
-        // A request that may still take effect must not overtake a later one, not even by way of a repeat of itself.
-        let doubt = self.pushed.doubt.as_ref().map_or(Timestamp::default(), |doubt| doubt.until);
-        Some(retry.max(doubt))
-    }
-
-    /// Whether the address book shows the wanted name, as far as anyone can know.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        match (&self.pushed.doubt, &self.pushed.sent) {
-            (Some(_), _) => false,
-            (None, Some(sent)) => sent.name == self.wanted.name,
-            (None, None) => self.shown().is_some_and(|shown| shown == self.wanted.name.full()),
-        }
-    }
-
-    /// Whether the row holds exactly this wish and nothing is to be done for it: what [`Ledger::sift`] calls unchanged.
-    #[must_use]
-    pub fn is_unchanged_by(&self, wanted: &Wanted) -> bool {
-        let same_source = self.wanted.crm_id == wanted.crm_id && self.wanted.version == wanted.version;
-        let same_name = self.wanted.rules == wanted.rules && self.wanted.name == wanted.name;
-        same_source && same_name && self.wanted.rivals.is_empty() && self.is_settled()
-    }
-
-    /// Whether the row is settled, due or parked; a row with rivals counts as parked, whatever was sent.
-    pub(crate) fn state(&self) -> State {
-        match self.due_at() {
-            Some(_) => State::Due,
-            None if self.wanted.rivals.is_empty() && self.is_settled() => State::Settled,
-            None => State::Parked,
-        }
-    }
-
-    /// Whether only a person or a new wish helps: the API refused the contact for good, or several CRM rows claim it.
-    #[must_use]
-    pub fn is_parked(&self) -> bool {
-        self.state() == State::Parked
-    }
-
-    /// Whether the contact is known to have a name in the address book: something was sent, or seen with a name.
-    #[must_use]
-    pub fn is_known(&self) -> bool {
-        self.pushed.sent.is_some() || self.seen.as_ref().is_some_and(|seen| seen.name.is_some())
-    }
-
-    /// The trouble with the present wish, if there is any.
-    #[must_use]
-    pub fn trouble(&self) -> Option<&Trouble> {
-        self.pushed.trouble.as_ref().filter(|trouble| trouble.wish == self.wanted.name.fingerprint())
-    }
-
-    /// What the address book shows as far as is known: the newer of sent and seen.
-    #[must_use]
-    pub fn shown(&self) -> Option<String> {
-        match (&self.pushed.sent, &self.seen) {
-            (Some(sent), Some(seen)) if seen.at > sent.at => seen.name.as_deref().map(Into::into),
-            (Some(sent), _) => Some(sent.name.full()),
-            (None, Some(seen)) => seen.name.as_deref().map(Into::into),
-            (None, None) => None,
-        }
-    }
-}
-
-/// What a row waits for, if anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    Settled,
-    Due,
-    Parked,
-}
-
-/// A name that a push replaced, kept so that it can be restored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overwritten {
-    /// The contact.
-    pub chat: ChatId,
-    /// What the address book showed before.
-    pub text: Box<str>,
-    /// What it shows instead.
-    pub by: ContactName,
-    /// When the replacement was acknowledged.
-    pub at: Timestamp,
-}
-
-/// The right to write one instance's rows, until it is dropped or a newer one is given out.
+/// The durable store of a sync.
 ///
-/// Its fence number grows with each lease of the instance and is the number of the run.
+/// Object-safe and batch-first: one call is one transaction. Records of different instances never meet.
+#[async_trait]
+pub trait Ledger: fmt::Debug + Send + Sync + 'static {
+    /// Takes the right to push for an instance, for as long as `ttl` by the ledger's clock, or until it is released.
+    ///
+    /// `owner` names the holder to people: a host and a process.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerErrorKind::Busy`] while another lease of the instance is held.
+    async fn acquire(&self, instance: &InstanceId, owner: &str, ttl: Duration) -> Result<Lease, LedgerError>;
+
+    /// Holds a lease for another `ttl` from now.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerErrorKind::Fenced`] if a newer lease was given out, or this one was released.
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LedgerError>;
+
+    /// Gives a lease back, so that the next one is given out at once. Releasing one that is no longer held changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does; the lease then ends by itself.
+    async fn release(&self, lease: Lease) -> Result<(), LedgerError>;
+
+    /// Finds records.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn fetch(&self, instance: &InstanceId, query: Query<'_>) -> Result<Vec<Record>, LedgerError>;
+
+    /// Stores records, each by itself and only over the revision that it has; durable when it returns. Returns the places in
+    /// `writes` of those that lost: their record was stored by somebody else meanwhile, and nothing of them was stored.
+    ///
+    /// A write that adds or changes a claim which by now is another record's is lost as well, unless a write of the same call over
+    /// that record's present revision leaves the claim out, or one absorbs that record.
+    ///
+    /// A stored record has a revision one higher than the one given. The pusher passes its lease; the other lanes pass none.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerErrorKind::Fenced`] if the lease is no longer the newest, was released or is for another instance; nothing is stored
+    /// then. A lease whose time is over still writes until somebody else has taken it.
+    async fn commit(
+        &self,
+        instance: &InstanceId,
+        lease: Option<&Lease>,
+        writes: Vec<Write>,
+    ) -> Result<Vec<usize>, LedgerError>;
+
+    /// Begins to compare rows of the CRM with the claims, and to stage what changes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn diff(&self, instance: &InstanceId) -> Result<Box<dyn Diff>, LedgerError>;
+
+    /// Reads the state of an instance; the default of one that is not known.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn state(&self, instance: &InstanceId) -> Result<InstanceState, LedgerError>;
+
+    /// Stores the state of an instance over the revision that it has, and says whether that was still the newest.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn save_state(&self, instance: &InstanceId, state: InstanceState) -> Result<bool, LedgerError>;
+
+    /// Counts the records of an instance. This looks at all of them: it is for reports and guardrails, not for a loop.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn counts(&self, instance: &InstanceId) -> Result<Counts, LedgerError>;
+
+    /// Begins a run, and gives it the next number of the instance, from 1.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError>;
+
+    /// Ends a run with its summary as JSON.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn end_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        ended: Timestamp,
+        summary: &str,
+    ) -> Result<(), LedgerError>;
+
+    /// Lists the last runs of an instance, newest first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError>;
+
+    /// Lists the names that were overwritten for one contact, newest first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError>;
+}
+
+/// Which records to find.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Query<'q> {
+    /// Those that answer to these chats or aliases, each record once, in any order.
+    Chats(&'q [ChatId]),
+    /// Those that have the claims of these rows of the CRM, each record once, in any order.
+    CrmIds(&'q [Box<str>]),
+    /// Those that are due by a moment, in the order of due time, then of arrival.
+    Due {
+        /// The moment.
+        by: Timestamp,
+        /// How many at the most.
+        limit: usize,
+    },
+    /// Those that are due later than a moment, in the same order.
+    DueAfter {
+        /// The moment.
+        after: Timestamp,
+        /// How many at the most.
+        limit: usize,
+    },
+    /// Those in one state, in the order of chats.
+    State {
+        /// The state: a [word](Status::as_str).
+        state: &'q str,
+        /// The chat to start after.
+        after: Option<&'q ChatId>,
+        /// How many at the most.
+        limit: usize,
+    },
+    /// All, in the order of chats.
+    All {
+        /// The chat to start after.
+        after: Option<&'q ChatId>,
+        /// How many at the most.
+        limit: usize,
+    },
+}
+
+/// A record on its way into a ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Write {
+    /// The record, at the revision that it was loaded at.
+    pub record: Record,
+    /// What it overwrote in the address book: stored with the record, or not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overwritten: Option<Overwritten>,
+    /// Rows of the CRM that claim the record no more: their claims are deleted unless another record has them by now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unclaimed: Vec<Box<str>>,
+    /// A record that this one has taken in, at the revision that it was loaded at: it is deleted, and the write is lost unless both
+    /// are as they were loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absorbed: Option<(ChatId, u64)>,
+    /// The claims that it was decided on, by row: those that the record had, and those that it takes from others. A claim that is not
+    /// among them is new. Whoever has lost the write tells by them what was changed since; a ledger only keeps them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub based_on: Vec<(Box<str>, RowDigest)>,
+}
+
+impl Write {
+    /// The record to delete with this write, and its revision. No record absorbs itself.
+    pub(crate) fn absorbs(&self) -> Option<&(ChatId, u64)> {
+        self.absorbed.as_ref().filter(|(chat, _)| *chat != self.record.chat)
+    }
+
+    /// Notes a claim that the write takes from another record, unless it is noted already.
+    pub(crate) fn base_on(&mut self, taken: &Claim) {
+        if self.base_of(&taken.crm_id).is_none() {
+            self.based_on.push((taken.crm_id.clone(), taken.digest));
+        }
+    }
+
+    /// The digest that a claim had when the write was decided on; none if there was no such claim.
+    pub(crate) fn base_of(&self, crm_id: &str) -> Option<RowDigest> {
+        self.based_on.iter().find(|(known, _)| **known == *crm_id).map(|(_, digest)| *digest)
+    }
+
+    /// Takes over what a staged write leaves to the one that replaces it.
+    pub(crate) fn replaces(&mut self, before: Self) {
+        let Self { record, unclaimed, absorbed, based_on, .. } = before;
+        // What it was staged with is not what was stored.
+        self.based_on
+            .retain(|(crm_id, _)| record.claim(crm_id).is_none() && !based_on.iter().any(|(known, _)| known == crm_id));
+        self.based_on.extend(based_on);
+        for crm_id in unclaimed {
+            if !self.unclaimed.contains(&crm_id) {
+                self.unclaimed.push(crm_id);
+            }
+        }
+        self.absorbed = self.absorbed.take().or(absorbed);
+    }
+}
+
+/// What the writes of one call give up, so that others of them can take it.
+#[derive(Default)]
+pub(crate) struct Call<'w> {
+    writes: HashMap<&'w str, &'w Write>,
+    absorbed: HashSet<&'w str>,
+}
+
+impl<'w> Call<'w> {
+    pub(crate) fn of(writes: impl IntoIterator<Item = &'w Write>) -> Self {
+        let mut call = Self::default();
+        for write in writes {
+            call.absorbed.extend(write.absorbs().map(|(chat, _)| chat.as_str()));
+            call.writes.entry(write.record.chat.as_str()).or_insert(write);
+        }
+        call
+    }
+
+    /// Whether the record of a chat, which is stored at a revision, leaves a claim to others.
+    pub(crate) fn gives_up(&self, chat: &str, revision: u64, crm_id: &str) -> bool {
+        let is_left = |Write { record, .. }: &&Write| record.revision == revision && record.claim(crm_id).is_none();
+        self.writes.get(chat).is_some_and(is_left) || self.absorbed.contains(chat)
+    }
+}
+
+/// A write of a record that changes none of its claims.
+impl From<Record> for Write {
+    fn from(record: Record) -> Self {
+        let mut write = Self { based_on: Vec::new(), overwritten: None, unclaimed: Vec::new(), absorbed: None, record };
+        let claims = write.record.claims.iter();
+        write.based_on = claims.map(|claim| (claim.crm_id.clone(), claim.digest)).collect();
+        write
+    }
+}
+
+/// One comparison of the CRM's rows with the claims of an instance, and what is staged by it.
+///
+/// The session sees its own staged records in place of the stored ones; nobody else does until [`apply`](Self::apply). Dropping it
+/// leaves nothing behind.
+#[async_trait]
+pub trait Diff: fmt::Debug + Send {
+    /// Compares rows with the claims: one verdict for each, in their order.
+    ///
+    /// Rows of one batch do not see what others of the batch will stage.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn compare(&mut self, rows: Arc<[Incoming]>) -> Result<Vec<Verdict>, LedgerError>;
+
+    /// Stages records, in place of those staged before for the same chats.
+    ///
+    /// A staged write keeps the `unclaimed` rows of those that it replaces, and their `absorbed` record unless it names another.
+    /// A record that is staged to be absorbed is not seen by the session any more.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn stage(&mut self, writes: Vec<Write>) -> Result<(), LedgerError>;
+
+    /// Finds records by chat or alias, as the session sees them, each once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn find(&mut self, chats: &[ChatId]) -> Result<Vec<Record>, LedgerError>;
+
+    /// Lists claims that no row was compared with, in the order of their arrival, `limit` at a time, each once over all calls: the CRM
+    /// id, and the record that has it as the session sees it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn absent(&mut self, limit: usize) -> Result<Vec<(Box<str>, Record)>, LedgerError>;
+
+    /// Lists records that are not in sync, as the session sees them, in the order of chats.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn open(&mut self, after: Option<&ChatId>, limit: usize) -> Result<Vec<Record>, LedgerError>;
+
+    /// Counts what the comparison has found so far.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn tally(&mut self) -> Result<Tally, LedgerError>;
+
+    /// Stores all staged records in one transaction, each over the revision that it has, and returns those that lost.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does; nothing is stored then.
+    async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError>;
+}
+
+/// A row of the CRM on its way into a comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Incoming {
+    /// The row.
+    pub contact: CrmContact,
+    /// Its digest, with the naming rules in it.
+    pub digest: RowDigest,
+}
+
+impl Incoming {
+    /// A row under naming rules with this fingerprint.
+    #[must_use]
+    pub fn new(contact: CrmContact, rules: u32) -> Self {
+        Self { digest: contact.digest(rules), contact }
+    }
+}
+
+/// What a comparison finds of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The stored claim of the row has the same digest, no row of the session had the same CRM id before, and nothing was staged
+    /// that touches the claim.
+    Unchanged,
+    /// Everything else.
+    Changed {
+        /// The record that has the claim of this CRM id, if one has.
+        holder: Option<Box<Record>>,
+        /// The record that has the row's chat, or else has it as an alias, if there is one and it is not the holder.
+        target: Option<Box<Record>>,
+        /// Whether a row with this CRM id was compared before. A claim that somebody else deletes and stores anew meanwhile counts as
+        /// another.
+        is_repeat: bool,
+    },
+}
+
+/// Counts of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Claims that were stored when the session began.
+    pub claims: u64,
+    /// Those of them that a row was compared with.
+    pub met: u64,
+    /// Records that are in sync and that a row claims: those met and left alone, and those staged in sync with a claim.
+    pub unchanged: u64,
+    /// Records staged.
+    pub staged: u64,
+}
+
+/// The right to push for one instance.
+///
+/// Its fence number grows with each lease of the instance.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Lease {
     /// The instance.
     pub instance: InstanceId,
-    /// The number of the run.
+    /// The fence.
     pub fence: u64,
-    /// Keeps the ledger from giving the instance to anyone else; whatever the ledger needs for that.
-    pub guard: Arc<dyn Held>,
+    /// Whether the holder before this one did not give its lease back: nobody knows when it called last.
+    pub is_takeover: bool,
+    /// Whatever the ledger holds on to for as long as the lease lasts; dropping it gives the lease back where a ledger can notice.
+    pub guard: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// What a [`Lease`] holds on to; dropping the last reference gives the lease back.
-pub trait Held: fmt::Debug + Send + Sync {}
+impl Lease {
+    /// A lease, for ledgers to give out.
+    #[must_use]
+    pub fn new(instance: InstanceId, fence: u64) -> Self {
+        Self { instance, fence, is_takeover: false, guard: None }
+    }
 
-/// A wish on its way to a ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// The person.
-    pub chat: ChatId,
-    /// The wish; its rivals are empty.
-    pub wanted: Wanted,
+    /// Says whether the holder before did not give its lease back.
+    #[must_use]
+    pub fn taken_over(mut self, is_takeover: bool) -> Self {
+        self.is_takeover = is_takeover;
+        self
+    }
+
+    /// Holds on to something for as long as the lease lasts.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: impl Any + Send + Sync) -> Self {
+        self.guard = Some(Box::new(guard));
+        self
+    }
 }
 
-/// What [`Ledger::sift`] found.
-#[derive(Debug, Default)]
-pub struct Sifted {
-    /// The slots of rows that hold exactly this wish, unrivalled, and are settled; nothing is to be done for them.
-    pub unchanged: Vec<u64>,
-    /// The others in the order given, each with its row if there is one.
-    pub rest: Vec<(Candidate, Option<Row>)>,
+/// What is remembered of an instance, apart from its records.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct InstanceState {
+    /// How often the state was stored; 0 until then.
+    pub revision: u64,
+    /// Until when the instance asked not to be called, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
+    /// The account that was behind the instance when names were last written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ChatId>,
+    /// How many entries the address book had when it was last read as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub book_entries: Option<u64>,
+    /// When something was last stored under a lease, or a lease given back, by the ledger's clock. [`Ledger::commit`] and
+    /// [`Ledger::release`] set it, and [`Ledger::save_state`] leaves it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed_at: Option<Timestamp>,
 }
 
-/// Numbers of one instance's rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A time in which an instance asked not to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Wait {
+    /// How it said so.
+    pub kind: ErrorKind,
+    /// When it said so.
+    pub since: Timestamp,
+    /// From when on it may be called again.
+    pub until: Timestamp,
+}
+
+impl Wait {
+    /// A wait.
+    #[must_use]
+    pub fn new(kind: ErrorKind, since: Timestamp, until: Timestamp) -> Self {
+        Self { kind, since, until }
+    }
+}
+
+/// Numbers of one instance's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Counts {
-    /// Rows.
-    pub rows: u64,
-    /// Rows whose contact is known to have a name in the address book: something was sent, or seen with a name.
+    /// Records.
+    pub records: u64,
+    /// Those [known](Record::is_known) to have a name in the address book.
     pub known: u64,
-    /// Rows to be called for, now or later: those with a [`Row::due_at`].
+    /// Those that are due, now or later.
     pub due: u64,
-    /// Rows that are neither settled nor due: parked, or refused for their rivals.
+    /// Those that are held.
+    pub held: u64,
+    /// Those that are parked.
     pub parked: u64,
-    /// The largest slot given out so far.
-    pub last_slot: u64,
 }
 
 /// One run, as the ledger remembers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RunRecord {
     /// The number of the run.
-    pub fence: u64,
+    pub run: u64,
     /// When it began.
     pub began: Timestamp,
     /// When it ended; `None` if it did not get that far, or has not yet.
@@ -335,112 +544,12 @@ pub struct RunRecord {
     pub summary: Option<Box<str>>,
 }
 
-/// The durable store of a sync.
-///
-/// Object-safe and batch-first: one call is one transaction. Rows of different instances never meet.
-#[async_trait]
-pub trait Ledger: fmt::Debug + Send + Sync + 'static {
-    /// Takes the right to write one instance's rows, and begins a run.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerErrorKind::InUse`] while another lease of the instance is held.
-    async fn lease(&self, instance: &InstanceId, now: Timestamp) -> Result<Lease, LedgerError>;
-
-    /// Ends the run of a lease with its summary.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerErrorKind::Fenced`] if a newer lease was given out.
-    async fn end(&self, lease: &Lease, now: Timestamp, summary: &str) -> Result<(), LedgerError>;
-
-    /// Sets until when the instance may not be called, across runs.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerErrorKind::Fenced`] if a newer lease was given out.
-    async fn close_until(&self, lease: &Lease, until: Timestamp) -> Result<(), LedgerError>;
-
-    /// Until when the instance may not be called; zero if it may.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does.
-    async fn closed_until(&self, instance: &InstanceId) -> Result<Timestamp, LedgerError>;
-
-    /// Parts wishes that change nothing from those that do, and loads the rows of the latter.
-    ///
-    /// A candidate changes nothing if [`Row::is_unchanged_by`] says so: its row has the same CRM id, version, rules and name, no
-    /// rivals, and is settled. This is the path that a million unchanged contacts take: a ledger allocates nothing for them and
-    /// writes nothing.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does.
-    async fn sift(&self, instance: &InstanceId, candidates: Vec<Candidate>) -> Result<Sifted, LedgerError>;
-
-    /// Loads rows, in the order of `chats`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does.
-    async fn load(&self, instance: &InstanceId, chats: &[ChatId]) -> Result<Vec<Option<Row>>, LedgerError>;
-
-    /// Stores rows and history, all or nothing; durable when it returns.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerErrorKind::Fenced`] if a newer lease was given out, [`LedgerErrorKind::Conflict`] if one of the rows was stored by
-    /// somebody else since it was loaded.
-    async fn save(&self, lease: &Lease, rows: Vec<Row>, history: Vec<Overwritten>) -> Result<(), LedgerError>;
-
-    /// Lists rows that are due by `by`, ordered by chat id, after `after`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does.
-    async fn due(
-        &self,
-        instance: &InstanceId,
-        by: Timestamp,
-        after: Option<&ChatId>,
-        limit: usize,
-    ) -> Result<Vec<Row>, LedgerError>;
-
-    /// When the first row becomes due; `None` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does.
-    async fn next_due(&self, instance: &InstanceId) -> Result<Option<Timestamp>, LedgerError>;
-
-    /// Lists all rows, ordered by chat id, after `after`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does.
-    async fn rows(&self, instance: &InstanceId, after: Option<&ChatId>, limit: usize) -> Result<Vec<Row>, LedgerError>;
-
-    /// Counts the rows of an instance.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does.
-    async fn counts(&self, instance: &InstanceId) -> Result<Counts, LedgerError>;
-
-    /// Lists the names that were overwritten for one contact, newest first.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does.
-    async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError>;
-
-    /// Lists the last runs of an instance, newest first.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does.
-    async fn runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError>;
+impl RunRecord {
+    /// A run that has begun.
+    #[must_use]
+    pub fn begun(run: u64, began: Timestamp) -> Self {
+        Self { run, began, ended: None, summary: None }
+    }
 }
 
 /// Why a ledger could not do what was asked.
@@ -448,6 +557,7 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
 pub struct LedgerError {
     kind: LedgerErrorKind,
     detail: Box<str>,
+    holder: Option<Box<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -455,14 +565,12 @@ pub struct LedgerError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LedgerErrorKind {
-    /// Another process, or another run, has it.
-    InUse,
+    /// Somebody else pushes for the instance, or holds the store for longer than it is waited for.
+    Busy,
     /// A newer lease of the instance was given out: this one may no longer write.
     Fenced,
-    /// A row was stored by somebody else since it was loaded.
-    Conflict,
-    /// It was written by a newer version of this crate.
-    Newer,
+    /// It was written by another version of this crate.
+    Version,
     /// It is no ledger, or it is damaged.
     Damaged,
     /// It may not be written.
@@ -477,7 +585,7 @@ impl LedgerError {
     /// Makes an error; `detail` says in one sentence what is wrong and what to do.
     #[must_use]
     pub fn new(kind: LedgerErrorKind, detail: impl Into<Box<str>>) -> Self {
-        Self { kind, detail: detail.into(), source: None }
+        Self { kind, detail: detail.into(), holder: None, source: None }
     }
 
     /// Adds the cause.
@@ -492,6 +600,29 @@ impl LedgerError {
     pub fn kind(&self) -> LedgerErrorKind {
         self.kind
     }
+
+    /// The error of whoever wants a lease that another one holds for so long unless it renews it; for ledgers.
+    #[must_use]
+    pub fn busy(instance: &InstanceId, holder: &str, rest: Duration) -> Self {
+        let detail = format!(
+            "{holder} is writing instance {instance}; wait for it to end, or stop it. Its lease ends in {} s unless it is renewed",
+            rest.as_millis().div_ceil(1_000)
+        );
+        Self { holder: Some(holder.into()), ..Self::new(LedgerErrorKind::Busy, detail) }
+    }
+
+    /// Who holds the lease that was wanted, where that is why.
+    #[must_use]
+    pub fn holder(&self) -> Option<&str> {
+        self.holder.as_deref()
+    }
+
+    /// The error of a write under a lease that is no longer held; for ledgers.
+    #[must_use]
+    pub fn fenced(instance: &InstanceId) -> Self {
+        let detail = format!("another worker has taken over instance {instance}; this one may no longer write");
+        Self::new(LedgerErrorKind::Fenced, detail)
+    }
 }
 
 impl fmt::Display for LedgerError {
@@ -503,5 +634,71 @@ impl fmt::Display for LedgerError {
 impl StdError for LedgerError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|error| error as _)
+    }
+}
+
+#[async_trait]
+impl<L: Ledger + ?Sized> Ledger for Arc<L> {
+    async fn acquire(&self, instance: &InstanceId, owner: &str, ttl: Duration) -> Result<Lease, LedgerError> {
+        (**self).acquire(instance, owner, ttl).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LedgerError> {
+        (**self).renew(lease, ttl).await
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), LedgerError> {
+        (**self).release(lease).await
+    }
+
+    async fn fetch(&self, instance: &InstanceId, query: Query<'_>) -> Result<Vec<Record>, LedgerError> {
+        (**self).fetch(instance, query).await
+    }
+
+    async fn commit(
+        &self,
+        instance: &InstanceId,
+        lease: Option<&Lease>,
+        writes: Vec<Write>,
+    ) -> Result<Vec<usize>, LedgerError> {
+        (**self).commit(instance, lease, writes).await
+    }
+
+    async fn diff(&self, instance: &InstanceId) -> Result<Box<dyn Diff>, LedgerError> {
+        (**self).diff(instance).await
+    }
+
+    async fn state(&self, instance: &InstanceId) -> Result<InstanceState, LedgerError> {
+        (**self).state(instance).await
+    }
+
+    async fn save_state(&self, instance: &InstanceId, state: InstanceState) -> Result<bool, LedgerError> {
+        (**self).save_state(instance, state).await
+    }
+
+    async fn counts(&self, instance: &InstanceId) -> Result<Counts, LedgerError> {
+        (**self).counts(instance).await
+    }
+
+    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError> {
+        (**self).begin_run(instance, began).await
+    }
+
+    async fn end_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        ended: Timestamp,
+        summary: &str,
+    ) -> Result<(), LedgerError> {
+        (**self).end_run(instance, run, ended, summary).await
+    }
+
+    async fn runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {
+        (**self).runs(instance, limit).await
+    }
+
+    async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
+        (**self).history(instance, chat).await
     }
 }

@@ -1,15 +1,16 @@
 //! Makes a WhatsApp address book say what the CRM says.
 //!
 //! Two things are in here, usable apart. The **client** makes one call, done right: [`Client::update_contact`] saves the name of a
-//! chat through [Wawp](https://wawp.net)'s API. The **sync** makes a whole address book follow a CRM: [`Sync::run`] takes the CRM's
-//! rows, compares them with what a ledger remembers, and pushes what changed.
+//! chat through [Wawp](https://wawp.net)'s API. The **sync** makes a whole address book follow a CRM: [`ContactSync::run`] takes the
+//! CRM's rows, compares them with what a ledger remembers, and pushes what changed.
 //!
 //! # Words
 //!
 //! An **instance** is one WhatsApp account connected to Wawp. A **chat id** names a person in it. What the CRM wants a contact to
 //! be called is **wanted**; what the API last acknowledged is **sent**; what the phone or a read last reported is **seen**. A
-//! **ledger** remembers the three for each contact. A contact is **parked** when only a person or a new wish helps. A **gate** closes
-//! an instance that may not be written now; its contacts stay due.
+//! **record** is everything that is known of one contact; a **ledger** keeps the records. A contact is in sync, **due**, **held** until
+//! something comes by itself, or **parked** when only a person or a new wish helps. A **gate** closes an instance that may not be
+//! written now; its contacts stay due. A **lane** is one of the three writers of a record: the CRM, observers, and the pusher.
 //!
 //! # A tour
 //!
@@ -35,7 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The client speaks to Wawp, or to the stand-in server of the [`testkit`].
+//! The client speaks to Wawp, or to the stand-in server of the `testkit`.
 //!
 //! ```
 //! # #[cfg(feature = "testkit")]
@@ -57,38 +58,45 @@
 //!
 //! Each module uses only the floors below its own; a test holds that.
 //!
-//! | floor | modules |
-//! |---|---|
-//! | 4 | [`testkit`] |
-//! | 3 | [`sync`] |
-//! | 2 | [`client`], [`ledger`], `webhook` (feature `webhooks`) |
-//! | 1 | [`naming`], [`retry`], [`pace`], [`crm`] |
-//! | 0 | [`contact`], [`Error`] |
+//! | floor | modules | hold |
+//! |---|---|---|
+//! | 5 | `testkit` (feature `testkit`) | the stand-in server, contract suites, the simulator |
+//! | 4 | [`sync`] | take in, look, weigh, push, report |
+//! | 3 | [`ledger`] | the durable store of records: the trait, memory, SQLite |
+//! | 2 | [`client`], [`record`], `webhook` (feature `webhooks`) | Wawp behind [`AddressBook`]; a contact and what is decided about it; providers' events |
+//! | 1 | [`book`], [`naming`], [`retry`], [`pace`], [`crm`] | the address book as a trait; pure values; rows of the CRM |
+//! | 0 | [`contact`], [`Error`], [`time`] | checked values; the one error; the one clock |
 
+pub mod book;
 pub mod client;
 pub mod contact;
 pub mod crm;
 mod error;
 mod iso8601;
+mod json;
 pub mod ledger;
 pub mod naming;
 pub mod pace;
+pub mod record;
+pub mod redact;
 pub mod retry;
 pub mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod time;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
 mod wire;
 
-pub use client::{AddressBook, Client, ClientBuilder, Credentials, Route};
+pub use book::AddressBook;
+pub use client::{Client, ClientBuilder, Credentials, Route};
 pub use contact::{ChatId, ContactName, InstanceId, Phone};
 #[cfg(feature = "phone")]
 pub use contact::{ParseRegionError, Region};
-pub use error::{Class, Error, ErrorKind};
+pub use error::{Error, ErrorClass, ErrorKind};
 pub use pace::Pace;
 pub use retry::RetryPolicy;
-pub use sync::Sync;
+pub use sync::ContactSync;
 
 /// The README's examples are tests too.
 #[cfg(all(doctest, feature = "testkit"))]

@@ -10,6 +10,9 @@
 //! - `parse` gives back the base and the tag that `render` reports.
 //! - What comes out is NFC, without control characters, bidirectional controls and needless zero-width characters.
 //!
+//! - No name is longer than its sense: of each field at most 1 KiB (and room for our own tag) is read, cut at a character boundary before
+//!   anything else is done, and a base has at most 1 KiB. So a hostile field costs no more than a long one.
+//!
 //! A name of which nothing is left, be it blank, invisible or only a tag, is refused: an address book must not show an empty name.
 //!
 //! ```
@@ -30,6 +33,7 @@
 //! # }
 //! ```
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::contact::{ContactName, NameError};
@@ -41,7 +45,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use self::parts::{Affix, Parts};
+use self::parts::{Affix, Cut, Parts, cap};
 pub use self::{
     clean::clean,
     funnel::{Funnel, FunnelError},
@@ -59,11 +63,14 @@ pub struct Naming {
     limit: usize,
     /// One for each tag of the funnel.
     affixes: Vec<Affix>,
-    version: u32,
+    /// The most that is read of one field, in bytes: a base as long as one can be, and the longest of our tags around it.
+    field: usize,
+    fingerprint: u32,
 }
 
 /// Where the text of the template goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Placement {
     /// What follows the base ends the last name, or becomes the last name if there is none; what precedes it begins the first name.
@@ -74,7 +81,7 @@ pub enum Placement {
 }
 
 /// A name made by [`Naming::render`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Rendered {
     /// The name to show, tag and all.
@@ -83,10 +90,15 @@ pub struct Rendered {
     pub base: ContactName,
     /// The tag, without the template around it.
     pub tag: Option<Box<str>>,
+    /// Whether the limit, or the cap on a field, cut something off: worth a line in a report.
+    pub shortened: bool,
+    /// Whether a stage was given that the funnel does not list at all: most likely a slip of the pen on either side. A stage that is
+    /// listed without a tag is known.
+    pub unknown_stage: bool,
 }
 
 /// What [`Naming::parse`] found in a full name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Parsed {
     /// The name without our tags, cleaned; empty if there was nothing else.
@@ -108,7 +120,7 @@ pub struct AmbiguousTags {
 
 impl Naming {
     /// Grows whenever the same rules make other names of the same rows.
-    const CODE: u32 = 1;
+    const CODE: u32 = 2;
 
     /// The limit unless told otherwise, in grapheme clusters of the full name.
     ///
@@ -120,7 +132,7 @@ impl Naming {
     #[must_use]
     pub fn new(funnel: Funnel) -> Self {
         let (template, placement, limit) = (Template::default(), Placement::default(), Self::DEFAULT_LIMIT);
-        Self { funnel, template, placement, limit, affixes: Vec::new(), version: 0 }.settled()
+        Self { funnel, template, placement, limit, affixes: Vec::new(), field: 0, fingerprint: 0 }.settled()
     }
 
     /// Sets the template.
@@ -162,17 +174,28 @@ impl Naming {
     ///
     /// [`NameError::Blank`] if nothing is left of the base, for instance because it was only a tag.
     pub fn render(&self, first: &str, last: &str, stage: Option<&str>) -> Result<Rendered, NameError> {
-        let tag = stage.and_then(|stage| self.funnel.tag(stage));
+        let stage = stage.map(clean).filter(|stage| !stage.is_empty());
+        let listed = stage.as_ref().map(|stage| self.funnel.find(stage));
+        let tag = listed.flatten().and_then(|stage| stage.tag.as_deref());
         let affix = tag.and_then(|tag| self.affixes.iter().find(|affix| &*affix.tag == tag));
-        let base = self.base(Parts::clean(first, last), affix.map_or(0, |affix| affix.width));
+        let (head, tail) = (cap(first, self.field), cap(last, self.field));
+        let (base, cut) = self.base(Parts::clean(head, tail), affix.map_or(0, |affix| affix.width));
         if base.first.is_empty() {
             return Err(NameError::Blank);
         }
         Ok(Rendered {
             name: self.lay_out(&base, affix)?,
-            base: ContactName::from_clean(&*base.first, &*base.last)?,
+            base: ContactName::from_clean(base.first, base.last)?,
             tag: tag.map(Into::into),
+            shortened: cut || head.len() < first.trim_end().len() || tail.len() < last.trim_end().len(),
+            unknown_stage: listed.is_some_and(|listed| listed.is_none()),
         })
+    }
+
+    /// Whether a stage is listed in the funnel, with a tag or without one.
+    #[must_use]
+    pub fn knows_stage(&self, stage: &str) -> bool {
+        self.funnel.find(&clean(stage)).is_some()
     }
 
     /// Parts a full name, as an address book shows it, into its base and our tag.
@@ -180,21 +203,21 @@ impl Naming {
     /// Only the tags of the funnel are recognised, spelled and placed as [`render`](Self::render) does.
     #[must_use]
     pub fn parse(&self, full: &str) -> Parsed {
-        let mut parts = Parts::clean(full, "");
+        let mut parts = Parts::clean(cap(full, self.field), "");
         let mut outermost = None;
-        while let Some((affix, base)) = self.peel(&parts) {
+        while let Some((affix, cut)) = self.find(&parts) {
             outermost.get_or_insert(affix);
-            parts = base;
+            parts = parts.cut(cut);
         }
         Parsed { base: parts.first.into_owned(), tag: outermost.map(|affix| affix.tag.clone()) }
     }
 
-    /// A stable mark of these rules: it differs, as good as always, if they would name anybody differently.
+    /// A stable mark of these rules: it almost always differs if they would name anybody differently.
     ///
     /// Neither the order of the stages nor the release of the compiler matters.
     #[must_use]
-    pub fn version(&self) -> u32 {
-        self.version
+    pub fn fingerprint(&self) -> u32 {
+        self.fingerprint
     }
 
     fn settled(mut self) -> Self {
@@ -202,11 +225,12 @@ impl Naming {
         tags.sort_unstable();
         tags.dedup();
         self.affixes = tags.into_iter().map(|tag| Affix::new(&self.template, tag)).collect();
-        self.version = self.fingerprint();
+        self.field = Parts::LONGEST + self.affixes.iter().map(Affix::len).max().unwrap_or_default();
+        self.fingerprint = self.compute_fingerprint();
         self
     }
 
-    fn fingerprint(&self) -> u32 {
+    fn compute_fingerprint(&self) -> u32 {
         let mut stages: Vec<(String, &str)> =
             self.funnel.stages().filter_map(|(name, tag)| Some((funnel::upper(name).collect(), tag?))).collect();
         stages.sort_unstable();
@@ -229,24 +253,25 @@ impl Naming {
         pairs.find(|(one, other)| one.is_part_of(other))
     }
 
-    /// Takes one tag off. What `render` made is a full name, so the fields come second: in `<Lead>= Smith=` of the template
+    /// Finds the outermost tag, and what is left without it. What `render` made is a full name, so the fields come second: in `<Lead>= Smith=` of the template
     /// `<{tag}>{base}=`, the first name is `=` and not only a tag.
-    fn peel(&self, parts: &Parts<'_>) -> Option<(&Affix, Parts<'static>)> {
-        let full = self.affixes.iter().find_map(|affix| Some((affix, affix.peel_full(parts)?)));
-        full.or_else(|| self.affixes.iter().find_map(|affix| Some((affix, affix.peel_field(parts)?))))
+    fn find(&self, parts: &Parts<'_>) -> Option<(&Affix, Cut)> {
+        let full = self.affixes.iter().find_map(|affix| Some((affix, affix.find_full(parts)?)));
+        full.or_else(|| self.affixes.iter().find_map(|affix| Some((affix, affix.find_field(parts)?))))
     }
 
-    /// The name without our tags, short enough to leave room for one of `width` clusters.
-    fn base<'a>(&self, mut parts: Parts<'a>, width: usize) -> Parts<'a> {
+    /// The name without our tags, short enough to leave room for one of `width` clusters; and whether it had to be cut for that.
+    fn base<'a>(&self, mut parts: Parts<'a>, width: usize) -> (Parts<'a>, bool) {
         let room = self.limit.saturating_sub(width).max(1);
+        let mut is_cut = false;
         loop {
-            while let Some((_, base)) = self.peel(&parts) {
-                parts = base;
+            while let Some((_, cut)) = self.find(&parts) {
+                parts = parts.cut(cut);
             }
             // What is cut may end in a tag that stood in the middle before.
             match parts.shorten(room) {
-                Some(shorter) => parts = shorter,
-                None => return parts,
+                Some(cut) => (parts, is_cut) = (parts.cut(cut), true),
+                None => return (parts, is_cut),
             }
         }
     }

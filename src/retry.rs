@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::{Class, Error, ErrorKind};
+use crate::{Error, ErrorClass, ErrorKind};
 
 /// How often, how long and how patiently a call is retried.
 ///
@@ -80,7 +80,14 @@ impl RetryPolicy {
     pub fn backoff(&self, attempt: u32, jitter: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
         let longest = self.base.saturating_mul(1 << doublings).min(self.ceiling);
-        longest.mul_f64(jitter.clamp(0.0, 1.0))
+        let share = longest.as_secs_f64() * jitter.clamp(0.0, 1.0);
+        // Only what rounds to more than any duration fails.
+        Duration::try_from_secs_f64(share).unwrap_or(longest).min(longest)
+    }
+
+    /// The longest backoff.
+    pub(crate) fn longest(&self) -> Duration {
+        self.ceiling
     }
 
     /// Whether another attempt may follow after so many.
@@ -88,7 +95,12 @@ impl RetryPolicy {
         attempts < self.max_attempts
     }
 
-    /// Begins a call at the moment `now`; its retries are paid from `budget`.
+    /// How long one call may go on with its retries.
+    pub(crate) fn total(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Begins a call whose first attempt starts at the moment `now`; its retries are paid from `budget`.
     #[must_use]
     pub fn start<'a>(&'a self, budget: &'a Budget, now: Instant) -> Attempts<'a> {
         Attempts { policy: self, budget, started: now, made: 0, doubt: false }
@@ -148,9 +160,9 @@ impl Attempts<'_> {
 /// A spent quota is only waited for if the server says how long; that a session wakes up is worth a few attempts.
 fn is_worth_repeating(error: &Error) -> bool {
     match error.class() {
-        Class::Transient => true,
-        Class::Wait => error.kind() != ErrorKind::QuotaReached || error.retry_after().is_some(),
-        Class::Contact | Class::Instance | Class::Configuration => false,
+        ErrorClass::Transient => true,
+        ErrorClass::Wait => error.kind() != ErrorKind::QuotaReached || error.retry_after().is_some(),
+        ErrorClass::Contact | ErrorClass::Instance | ErrorClass::Configuration => false,
     }
 }
 
@@ -232,7 +244,7 @@ mod tests {
     #[test]
     fn transient_errors_and_waits_are_retried_and_nothing_else() {
         use ErrorKind::*;
-        for kind in [Connect, Timeout, Interrupted, Server, Decode, RateLimited, SessionNotReady] {
+        for kind in [Connect, Timeout, Interrupted, Server, Decode, Unclear, RateLimited, SessionNotReady] {
             assert_eq!(waits(kind), 3, "{kind:?}");
         }
         for kind in [QuotaReached, Unauthorized, Forbidden, UnknownInstance, Rejected, Route, Configuration] {
@@ -340,6 +352,15 @@ mod tests {
         fn backoff_stays_below_the_ceiling(attempt: u32, jitter in -1.0f64..2.0) {
             prop_assert!(policy().backoff(attempt, jitter) <= 8 * SECOND);
         }
+    }
+
+    #[test]
+    fn any_duration_is_taken() {
+        let policy = RetryPolicy::default().backing_off(Duration::MAX, Duration::ZERO).deadline(Duration::MAX);
+        assert_eq!(policy.backoff(u32::MAX, 1.0), Duration::MAX);
+        let (budget, now) = (Budget::default(), Instant::now());
+        let asked = Error::new(ErrorKind::Server).with_retry_after(Duration::MAX);
+        assert_eq!(policy.start(&budget, now).failed(asked, now, 1.0).unwrap(), Duration::MAX);
     }
 
     #[test]

@@ -1,27 +1,26 @@
 //! The sync: makes the address book follow the CRM.
 //!
-//! A [`Sync`] joins an [`AddressBook`], a [`Ledger`] and [`Naming`] rules. [`Sync::plan`] says what a run would do and writes
-//! nothing; [`Sync::run`] does it; a [`Report`] says what happened. There is one row per contact and no queue of edits: the newest
-//! wish wins, and a second run makes no call.
+//! A [`ContactSync`] joins an [`AddressBook`], a [`Ledger`] and [`Naming`] rules. [`ContactSync::plan`] says what a run would do and
+//! writes no name; [`ContactSync::run`] does it; a [`Report`] says what happened. There is one record per contact and no queue of
+//! edits: the newest wish wins, and a second run makes no call.
 //!
 //! ```
 //! # #[cfg(feature = "testkit")]
 //! # tokio::runtime::Runtime::new()?.block_on(async {
-//! use std::sync::Arc;
-//! use wawp_contacts::{Sync, crm::{self, CrmContact}, ledger::MemoryLedger, naming::{Funnel, Naming}, testkit::WawpServer};
+//! use wawp_contacts::{ContactSync, crm::{self, CrmContact}, ledger::MemoryLedger, naming::{Funnel, Naming}, testkit::WawpServer};
 //!
 //! let server = WawpServer::start().await; // stands in for Wawp
 //! let naming = Naming::new("Lead, Customer".parse::<Funnel>()?);
-//! let sync = Sync::new(Arc::new(server.client()), Arc::new(MemoryLedger::default()), naming);
+//! let sync = ContactSync::new(server.client(), MemoryLedger::default(), naming);
 //!
 //! let bob = |stage: &str| Ok(CrmContact::new("crm-1", "+1 202 555 0142".parse().unwrap()).named("Bob", "").in_stage(stage));
-//! sync.run(crm::rows([bob("Lead")])).await?;
+//! sync.run(crm::snapshot([bob("Lead")])).await?;
 //! server.assert_contact(&"12025550142@c.us".parse()?, "Bob [Lead]");
 //!
-//! let plan = sync.plan(crm::rows([bob("Customer")])).await?;
+//! let plan = sync.plan(crm::snapshot([bob("Customer")])).await?;
 //! assert_eq!(plan.changes[0].to_string(), r#"~ 12025550142@c.us: "Bob [Lead]" -> "Bob [Customer]" (stage)"#);
 //!
-//! let report = sync.run(crm::rows([bob("Customer")])).await?;
+//! let report = sync.run(crm::snapshot([bob("Customer")])).await?;
 //! assert_eq!((report.summary.renamed, report.summary.calls), (1, 1));
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! # })?;
@@ -30,92 +29,142 @@
 //!
 //! # How a contact travels
 //!
-//! 1. A CRM row is rendered by the naming rules and becomes the *wanted* name in the ledger. A row that cannot be used is refused,
-//!    and so are all rows that claim one person.
-//! 2. What the address book shows for contacts that are due is read and becomes *seen*, so that a person's text reaches the
-//!    history when it is overwritten.
-//! 3. The [`Brakes`] weigh what is about to happen. Up to here nothing was called, and here a plan ends.
-//! 4. The contact is marked in doubt, durably; then the call is made; then the answer is settled in the ledger: *sent*, due again
-//!    later, or parked. [`decide`](decide::decide) is the pure function behind each step.
-//! 5. The report counts each contact once and lists those that stay open.
+//! 1. **Take in** (CRM lane). A row that is the same as last time changes nothing. Any other is rendered by the naming rules and claims
+//!    its person; what it makes of the record is staged. A row that cannot be used is refused, and so are all rows that claim one
+//!    person. Of a [snapshot](crate::crm::Feed::snapshot), rows that are missing claim nothing any more.
+//! 2. **Look** (observer lane). What the address book shows for contacts that are due is read and becomes *seen*, so that a person's
+//!    text reaches the history when it is overwritten.
+//! 3. **Weigh.** The [`Guardrails`] judge what is about to happen. Up to here nothing was written but what is staged; a plan ends here
+//!    and throws it away. A run's wishes take effect now, in one step.
+//! 4. **Push** (pusher lane). The contact is marked in doubt, durably; then the call is made; then the answer is written down: *sent*,
+//!    due again later, or parked. Whoever is due longest goes first; a single change overtakes the bulk.
+//! 5. **Report.** Each contact is counted once, and those that stay open are listed.
+//!
+//! [`decide`](crate::record::decide) is the pure function behind each step.
+//!
+//! # Side by side
+//!
+//! Only the pusher needs the instance's lease. [`ContactSync::intake`] writes wishes from the same process or another one while a run
+//! pushes, and that run pushes them too. A [`run`](ContactSync::run) that finds somebody else pushing takes its rows in and leaves
+//! the calls to them; its [notes](Notes::pushed_by) say so.
 //!
 //! # What can go wrong
 //!
-//! - **A crash, or the future is dropped.** Calls in flight are in doubt in the ledger. The next run repeats each of them once, with
-//!   the newest wish, when the older request can no longer take effect.
-//! - **Told to stop.** See [`Sync::run_until`].
+//! - **A crash, or the future is dropped.** Calls in flight are in doubt in the ledger. The next run repeats each of them at once if it
+//!   wants the same name, and else when the older request can no longer take effect.
+//! - **Told to stop.** See [`ContactSync::run_until`].
 //! - **A token that is refused, an instance that is gone (401, 403).** No new call is made; the contacts stay due.
-//! - **Asked to wait (429).** No call before then, also not by the next run. Then one call at a time, until one works.
-//! - **An outage.** A contact that fails backs off alone; five failures in a row close the gate for all.
+//! - **Asked to wait (429, or any answer with `Retry-After`).** No call before then, also not by the next run or another worker. Then one
+//!   call at a time, until one works.
+//! - **An outage.** A contact that fails backs off alone; five contacts that fail in a row close the gate for all, and a contact that did
+//!   not fail is tried first when it opens.
+//! - **Everything is refused.** Five contacts refused in a row without a success close the gate: the set-up is wrong, and nobody is
+//!   parked for it.
+//! - **The address book cannot be read.** By default the run goes on without, and says so: see [`LookFirst`].
 //! - **The ledger fails.** The run ends with its error. What was sent and not written down is in doubt.
 //!
 //! # What cannot be promised
 //!
-//! The API cannot fence: a request that outlives the [deadline](AddressBook::deadline) of its client may still take effect. And it
-//! cannot compare and set: a name that a person saves between our read and our write is overwritten without a trace in the
-//! history.
+//! The API cannot fence: a request that outlives the [deadline](AddressBook::deadline) of its client may still take effect. Marks and
+//! leases go by the clock: one that jumps forward by more than a few seconds while a request is on its way, or workers whose clocks
+//! differ by more, can let an older name win until the next run. Which account is behind the instance is asked only when there is
+//! something to call. And the API cannot compare and set: a name that a person saves after it was looked at is overwritten without
+//! a trace in the history. That is ten minutes of calls at most, and the time of one call where contacts are looked at one by one.
 //!
 //! # What to choose
 //!
-//! Leave [`in_flight`](Sync::in_flight) at 1 unless answers are slower than the [`Pace`](crate::Pace) and your instance is known to
-//! bear more. The pace is the client's; more in flight never exceeds it. A [`patience`](Sync::patience) longer than the deadline
-//! lets a run repeat its own timeouts; a shorter one leaves them to the next run.
+//! Leave [`in_flight`](ContactSync::in_flight) at 1 unless answers are slower than the [`Pace`](crate::Pace) and your instance is
+//! known to bear more. The pace is the client's; more in flight never exceeds it.
 
-mod brakes;
-pub mod decide;
+mod again;
 mod gate;
+mod guardrails;
 mod intake;
-mod overlay;
+mod look;
 mod push;
 mod report;
 mod run;
 
-use std::{error::Error as StdError, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet, error::Error as StdError, fmt, future::Future, pin::pin, process, sync::Arc, time::Duration,
+};
 
 use futures_core::Stream;
 use tokio::sync::watch;
 
-pub use self::{
-    brakes::{Brake, Brakes},
-    report::{Change, Observer, Outcome, Plan, Progress, Report, Summary, Verb},
+use self::{
+    again::Again,
+    guardrails::Impact,
+    intake::Intake,
+    push::Pusher,
+    report::Recorder,
+    run::{Run, Store},
 };
-use self::{overlay::Overlay, push::Pusher, report::Recorder, run::Run};
+pub use self::{
+    guardrails::{Guardrail, Guardrails},
+    report::{Change, Left, LeftReason, Notes, Observer, Outcome, Plan, Progress, Report, Summary, Verb},
+};
 use crate::{
-    client::AddressBook,
-    crm::{CrmContact, RowError},
-    ledger::{Ledger, LedgerError},
+    book::AddressBook,
+    crm::{CrmContact, Feed, RowError},
+    ledger::{Diff, Ledger, LedgerError, Query, Write},
     naming::Naming,
+    record::{Park, Status},
     retry::RetryPolicy,
+    time::Clock,
 };
 
+/// The shortest time for which a lease is taken.
+const LEASE: Duration = Duration::from_secs(60);
+
 /// Makes one instance's address book follow the CRM, remembering in a ledger what it did.
-pub struct Sync {
+pub struct ContactSync {
     book: Arc<dyn AddressBook>,
     ledger: Arc<dyn Ledger>,
     naming: Naming,
+    clock: Clock,
+    owner: String,
     in_flight: usize,
-    patience: Duration,
+    max_wait: Duration,
     grace: Duration,
     backoff: RetryPolicy,
-    brakes: Brakes,
+    guardrails: Guardrails,
+    look_first: LookFirst,
     observer: Option<Observer>,
 }
 
-impl Sync {
+/// Whether what the address book shows is read before it is overwritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum LookFirst {
+    /// Yes, and where it cannot be read the run goes on without and says so: overwritten text cannot be kept then, and that the book
+    /// is the right one cannot be told.
+    #[default]
+    IfPossible,
+    /// Yes, and where it cannot be read nothing is called.
+    Always,
+    /// No.
+    Never,
+}
+
+impl ContactSync {
     /// Joins an address book, a ledger and naming rules; everything else has a default.
     #[must_use]
-    pub fn new(book: Arc<dyn AddressBook>, ledger: Arc<dyn Ledger>, naming: Naming) -> Self {
+    pub fn new(book: impl AddressBook, ledger: impl Ledger, naming: Naming) -> Self {
         Self {
-            book,
-            ledger,
+            book: Arc::new(book),
+            ledger: Arc::new(ledger),
             naming,
+            clock: Clock::system(),
+            owner: format!("process {}", process::id()),
             in_flight: 1,
-            patience: Duration::from_secs(60),
+            max_wait: Duration::from_secs(60),
             grace: Duration::from_secs(10),
             backoff: RetryPolicy::default()
                 .max_attempts(6)
                 .backing_off(Duration::from_secs(1), Duration::from_secs(300)),
-            brakes: Brakes::default(),
+            guardrails: Guardrails::default(),
+            look_first: LookFirst::default(),
             observer: None,
         }
     }
@@ -131,8 +180,8 @@ impl Sync {
     /// Sets how long a run waits for an instance that may not be called, or for a contact that failed, before it ends and leaves
     /// the rest due; 60 s by default.
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn max_wait(mut self, wait: Duration) -> Self {
+        self.max_wait = wait;
         self
     }
 
@@ -144,9 +193,9 @@ impl Sync {
         self
     }
 
-    /// Sets how long a contact that failed is left alone, and after how many attempts in a row it is left for a later run; by
+    /// Sets how long a contact that failed is left alone, and after how many attempts in one run it is left for a later one; by
     /// default 1 s doubling up to 5 minutes, and 6 attempts. The policy's deadline does not count: see
-    /// [`patience`](Self::patience).
+    /// [`max_wait`](Self::max_wait).
     #[must_use]
     pub fn backoff(mut self, backoff: RetryPolicy) -> Self {
         self.backoff = backoff;
@@ -155,60 +204,94 @@ impl Sync {
 
     /// Sets what stops a run before its first call.
     #[must_use]
-    pub fn brakes(mut self, brakes: Brakes) -> Self {
-        self.brakes = brakes;
+    pub fn guardrails(mut self, guardrails: Guardrails) -> Self {
+        self.guardrails = guardrails;
+        self
+    }
+
+    /// Sets whether what the address book shows is read before it is overwritten; if possible, by default.
+    #[must_use]
+    pub fn look_first(mut self, look_first: LookFirst) -> Self {
+        self.look_first = look_first;
+        self
+    }
+
+    /// Sets the clock; the system's by default. Give the ledger the same.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets what other workers are told of who pushes for the instance; the process id by default.
+    #[must_use]
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = owner.into();
         self
     }
 
     /// Sets who is told of what happens while it happens.
     #[must_use]
-    pub fn observer(mut self, observer: impl Fn(&Progress<'_>) + Send + std::marker::Sync + 'static) -> Self {
+    pub fn observer(mut self, observer: impl Fn(&Progress<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// Says what a run would do. Writes nothing, neither to the address book nor to the ledger.
+    /// Says what a run would do. Writes no name and no record; a wait that the instance asks for meanwhile is remembered.
     ///
-    /// Takes the very path of a run up to its first call. It reads the address book if anything is due, as a run does.
+    /// Takes the very path of a run up to the moment at which its wishes would take effect. It reads the address book if anything is
+    /// due, as a run does; not while somebody else pushes for the instance.
     ///
     /// # Errors
     ///
-    /// Fails if the ledger or the source of the rows does. That a run would be stopped by a brake is no error: see
-    /// [`Plan::brake`].
-    pub async fn plan<S>(&self, rows: S) -> Result<Plan, SyncError>
+    /// Fails if the ledger or the source of the rows does. That a guardrail would stop the run is no error: see
+    /// [`Plan::guardrail`].
+    pub async fn plan<S>(&self, feed: Feed<S>) -> Result<Plan, SyncError>
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
-        let overlay = Arc::new(Overlay::new(Arc::clone(&self.ledger)));
-        let (_tell, told) = watch::channel(false);
-        let mut run = Run::begin(self, overlay, told, Recorder::of_plan()).await?;
-        let mut load = run.prepare(pin!(rows)).await?;
-        let summary = run.weigh(&mut load).await?;
+        let (_tell, stop) = watch::channel(false);
+        let mut run = Run::begin(self, stop, Recorder::of_plan(), 0).await?;
+        let mut diff = self.ledger.diff(self.book.instance()).await?;
+        let guardrail = self.prepare(&mut run, &mut *diff, feed, true).await?;
         let prospects = run.prospects();
-        run.each_due(|recorder, row| recorder.changes.push(Change::of(&row, prospects.of(&row)))).await?;
-        let (gate, hint) = (run.gate.reason(), run.gate.hint());
-        let Recorder { mut changes, refusals, .. } = run.recorder;
-        changes.sort_by(|one, other| one.chat.cmp(&other.chat));
-        Ok(Plan { summary, gate, hint, changes, refusals, brake: self.brakes.weigh(&load) })
+        let mut after = None;
+        loop {
+            let records = diff.open(after.as_ref(), 512).await?;
+            let Some(last) = records.last() else { break };
+            after = Some(last.chat.clone());
+            let changes = records.iter().filter_map(|record| Change::of(record, prospects.of(record)?));
+            run.recorder.changes.extend(changes);
+        }
+        run.release().await?;
+        let (gate, hint) = (run.gate.reason(), run.gate.hint().map(Into::into));
+        let Recorder { mut summary, changes, refusals, notes, .. } = run.recorder;
+        for change in &changes {
+            *summary.counter(change) += 1;
+        }
+        summary.calls = summary.created + summary.renamed;
+        summary.seconds = self.duration_of(summary.calls).as_secs_f64();
+        Ok(Plan { summary, gate, hint, guardrail, notes, changes, refusals })
     }
 
     /// Makes the address book follow these rows.
     ///
     /// # Errors
     ///
-    /// Fails if the ledger or the source of the rows does, or if a brake stops it before its first call. An instance that may not
-    /// be called is no error: the report says so, and its contacts stay due.
-    pub async fn run<S>(&self, rows: S) -> Result<Report, SyncError>
+    /// Fails if the ledger or the source of the rows does. An instance that may not be called is no error: the report says so, and its
+    /// contacts stay due. Neither is a guardrail: see [`Report::guardrail`].
+    pub async fn run<S>(&self, feed: Feed<S>) -> Result<Report, SyncError>
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
-        self.run_until(rows, std::future::pending()).await
+        self.run_until(feed, std::future::pending()).await
     }
 
     /// Makes the address book follow these rows until it is told to stop, or all is done.
     ///
     /// When `stop` completes:
     ///
+    /// - while the rows are taken in, none of them takes effect;
     /// - no new call is made;
     /// - calls in flight may answer within the [grace](Self::grace), and their answers are written down;
     /// - calls that did not are in doubt in the ledger, and the next run repeats them with the newest wish;
@@ -219,57 +302,291 @@ impl Sync {
     /// # Errors
     ///
     /// As for [`run`](Self::run).
-    pub async fn run_until<S>(&self, rows: S, stop: impl Future<Output = ()> + Send) -> Result<Report, SyncError>
+    pub async fn run_until<S>(&self, feed: Feed<S>, stop: impl Future<Output = ()> + Send) -> Result<Report, SyncError>
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
+        self.until(|stop| self.work(feed, true, stop), stop).await
+    }
+
+    /// Takes rows in and calls nothing: the CRM lane alone. It needs no lease, so it works while somebody else pushes, who then pushes
+    /// these wishes too; else the next run does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub async fn intake<S>(&self, feed: Feed<S>) -> Result<Report, SyncError>
+    where
+        S: Stream<Item = Result<CrmContact, RowError>> + Send,
+    {
+        self.until(|stop| self.work(feed, false, stop), std::future::pending()).await
+    }
+
+    async fn until<W>(
+        &self,
+        work: impl FnOnce(watch::Receiver<bool>) -> W,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Report, SyncError>
+    where
+        W: Future<Output = Result<Report, SyncError>>,
+    {
         let (tell, told) = watch::channel(false);
-        let mut work = pin!(self.work(rows, told));
+        let mut work = pin!(work(told));
         tokio::select! {
+            biased;
             report = &mut work => return report,
             () = stop => tell.send_replace(true),
         };
         work.await
     }
 
-    async fn work<S>(&self, rows: S, told: watch::Receiver<bool>) -> Result<Report, SyncError>
+    async fn work<S>(&self, feed: Feed<S>, pushes: bool, stop: watch::Receiver<bool>) -> Result<Report, SyncError>
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
-        let began = tokio::time::Instant::now();
+        let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
+        let number = self.ledger.begin_run(instance, self.clock.now()).await?;
+        tracing::info!(%instance, run = number, pushes, "run begins");
         let recorder = Recorder::of_run(self.observer.clone());
-        let mut run = Run::begin(self, Arc::clone(&self.ledger), told, recorder).await?;
-        let mut load = run.prepare(pin!(rows)).await?;
-        run.weigh(&mut load).await?;
-        if let Some(brake) = self.brakes.weigh(&load).filter(|_| !run.is_stopped()) {
-            return Err(SyncError::Braked(brake));
+        let result = match Run::begin(self, stop, recorder, number).await {
+            Ok(run) => self.perform(run, feed, pushes).await,
+            Err(error) => Err(error),
+        };
+        let (result, brief) = match result {
+            Ok(mut report) => {
+                report.summary.seconds = began.elapsed().as_secs_f64();
+                tracing::info!(%instance, run = number, calls = report.summary.calls, "run ends");
+                let brief = serde_json::to_string(&Brief::of(&report)).unwrap_or_default();
+                (Ok(report), brief)
+            }
+            Err(error) => {
+                tracing::error!(%instance, run = number, %error, "run fails");
+                let brief = serde_json::json!({ "error": error.to_string() }).to_string();
+                (Err(error), brief)
+            }
+        };
+        match self.ledger.end_run(instance, number, self.clock.now(), &brief).await {
+            Err(error) if result.is_ok() => Err(error.into()),
+            _ => result,
         }
-        Pusher::new(&mut run).push().await?;
-        run.end(began.elapsed()).await
+    }
+
+    async fn perform<S>(&self, mut run: Run<'_>, feed: Feed<S>, pushes: bool) -> Result<Report, SyncError>
+    where
+        S: Stream<Item = Result<CrmContact, RowError>> + Send,
+    {
+        run.correct_clock().await?;
+        let mut diff = self.ledger.diff(self.book.instance()).await?;
+        let guardrail = self.prepare(&mut run, &mut *diff, feed, pushes).await?;
+        if let Some(guardrail) = &guardrail {
+            let kind = guardrail.code();
+            tracing::warn!(instance = %self.book.instance(), run = run.number, kind, "a guardrail stops the run");
+        } else if !run.is_stopped() {
+            let lost = diff.apply().await?;
+            self.apply_again(&run, lost).await?;
+            self.keep_account(&mut run).await?;
+            if run.lease.is_some() {
+                Pusher::new(&mut run).push().await?;
+            }
+            run.report_left().await?;
+        }
+        run.release().await?;
+        let (gate, hint, stopped) = (run.gate.reason(), run.gate.hint().map(Into::into), run.is_stopped());
+        let Recorder { summary, changes, refusals, notes, .. } = run.recorder;
+        Ok(Report { run: run.number, summary, gate, hint, guardrail, stopped, notes, open: changes, refusals })
+    }
+
+    /// Takes the rows in, looks at what the address book shows for those that are due, and judges what the run is about to do.
+    ///
+    /// Nothing is asked of the address book if nothing is due.
+    async fn prepare<S>(
+        &self,
+        run: &mut Run<'_>,
+        diff: &mut dyn Diff,
+        feed: Feed<S>,
+        pushes: bool,
+    ) -> Result<Option<Guardrail>, SyncError>
+    where
+        S: Stream<Item = Result<CrmContact, RowError>> + Send,
+    {
+        let is_snapshot = feed.is_snapshot();
+        let (policy, now) = (run.policy(), run.now());
+        let mut stop = run.stop.clone();
+        let mut intake = Intake {
+            diff: &mut *diff,
+            naming: &self.naming,
+            policy: &policy,
+            recorder: &mut run.recorder,
+            now,
+            are_changes: !is_snapshot,
+            impact: guardrails::RowImpact::default(),
+            dropped: HashSet::new(),
+            moved: Vec::new(),
+            unread: HashSet::new(),
+            nameless: 0,
+        };
+        if !intake.take(pin!(feed.into_rows()), &mut stop).await? {
+            return Ok(None);
+        }
+        if let Some(guardrail) = self.guardrails.judge_rows(&intake.impact) {
+            return Ok(Some(guardrail));
+        }
+        if is_snapshot {
+            intake.withdraw_absent().await?;
+        }
+        intake.note_moved().await?;
+        let nameless = intake.nameless;
+        self.weigh(run, diff, pushes, nameless).await
+    }
+
+    /// Counts what the run is about to do, looks at what is due, and judges it.
+    async fn weigh(
+        &self,
+        run: &mut Run<'_>,
+        diff: &mut dyn Diff,
+        pushes: bool,
+        nameless: u64,
+    ) -> Result<Option<Guardrail>, SyncError> {
+        let mut before = self.count(run, diff, true).await?;
+        before.summary.unchanged = diff.tally().await?.unchanged.saturating_sub(nameless);
+        run.recorder.summary.unchanged = before.summary.unchanged;
+        if before.not_in_sync == 0 {
+            return Ok(None);
+        }
+        let mut impact = Impact { known: self.ledger.counts(self.book.instance()).await?.known, ..Impact::default() };
+        if pushes && (before.summary.calls > 0 || before.summary.held > 0) {
+            run.lease().await?;
+        }
+        if run.lease.is_some() && before.summary.calls > 0 {
+            if let Some(guardrail) = self.check_account(run).await? {
+                return Ok(Some(guardrail));
+            }
+            impact.found = run.look(&mut Store::Staged(&mut *diff), before.summary.calls).await?;
+        }
+        let mut after = self.count(run, diff, false).await?;
+        // A name that the address book shows already is not sent.
+        after.summary.unchanged = (before.summary.unchanged + before.not_in_sync).saturating_sub(after.not_in_sync);
+        run.recorder.summary.unchanged = after.summary.unchanged;
+        run.planned = after.summary.calls;
+        run.recorder.tell(&Progress::Planned(&after.summary));
+        impact.renamed = after.renamed;
+        Ok(self.guardrails.judge(&impact))
+    }
+
+    /// Counts the contacts that are not in sync, as the comparison sees them; the first time, the rows are refused that claim one
+    /// person.
+    async fn count(&self, run: &mut Run<'_>, diff: &mut dyn Diff, is_first: bool) -> Result<Open, SyncError> {
+        let prospects = run.prospects();
+        let (mut counted, mut after) = (Open { summary: run.recorder.summary, not_in_sync: 0, renamed: 0 }, None);
+        loop {
+            let records = diff.open(after.as_ref(), 512).await?;
+            let Some(last) = records.last() else { break };
+            after = Some(last.chat.clone());
+            for record in &records {
+                if is_first && record.status == (Status::Parked { reason: Park::Competing }) {
+                    run.recorder.refuse_competing(record);
+                }
+                let Some(change) = prospects.of(record).and_then(|outcome| Change::of(record, outcome)) else {
+                    continue;
+                };
+                counted.not_in_sync += 1;
+                let is_due = record.status.due_at().is_some();
+                counted.renamed += u64::from(is_due && change.action == Verb::Rename);
+                *counted.summary.counter(&change) += 1;
+            }
+        }
+        counted.summary.refused = run.recorder.summary.refused;
+        counted.summary.calls = counted.summary.created + counted.summary.renamed;
+        counted.summary.seconds = self.duration_of(counted.summary.calls).as_secs_f64();
+        Ok(counted)
+    }
+
+    /// Whether another account is behind the instance than the one whose names the ledger knows.
+    async fn check_account(&self, run: &mut Run<'_>) -> Result<Option<Guardrail>, SyncError> {
+        let found = run.look_at_account().await?;
+        let known = run.state.account.clone();
+        let is_other = found.is_some() && known.is_some() && found != known;
+        run.account = found;
+        match (known, &run.account) {
+            (Some(known), Some(found)) if is_other && !self.guardrails.allows_other_account() => {
+                Ok(Some(Guardrail::OtherAccount { known, found: found.clone() }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Remembers the account that is written to from now on, and how large its address book is.
+    async fn keep_account(&self, run: &mut Run<'_>) -> Result<(), SyncError> {
+        let (account, entries) = (run.account.clone(), run.looked.entries);
+        run.save_state(|state| {
+            state.account = account.clone().or(state.account.take());
+            state.book_entries = entries.or(state.book_entries);
+        })
+        .await
+    }
+
+    /// Makes the claims of staged records once more that somebody else stored meanwhile.
+    async fn apply_again(&self, run: &Run<'_>, lost: Vec<Write>) -> Result<(), SyncError> {
+        let (instance, policy) = (self.book.instance(), run.policy());
+        let chats: Vec<_> = lost.iter().map(|write| write.record.chat.clone()).collect();
+        let claims = lost.iter().flat_map(|write| write.record.claims.iter().map(|claim| claim.crm_id.clone()));
+        let crm_ids: Vec<Box<str>> = claims.collect();
+        // What was stored by an earlier round changes nothing in the next one.
+        while !lost.is_empty() {
+            tracing::debug!(%instance, lost = lost.len(), "records were stored by somebody else meanwhile; deciding again");
+            let mut again = Again::new(self.ledger.fetch(instance, Query::Chats(&chats)).await?);
+            again.know(self.ledger.fetch(instance, Query::CrmIds(&crm_ids)).await?);
+            for write in &lost {
+                again.make(write, &policy, self.clock.now());
+            }
+            if self.ledger.commit(instance, None, again.into_writes()).await?.is_empty() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// How many contacts may be between their mark and the save of their answer.
     ///
     /// With a pace, marking ahead would only make contacts wait in doubt for their turn.
     fn window(&self) -> usize {
-        if self.book.interval().is_zero() { 2 * self.in_flight } else { self.in_flight }
-    }
-
-    /// How long after its mark a call can take effect: it waits for its turn, then it is made.
-    fn deadline(&self) -> Duration {
-        let turns = u32::try_from(self.in_flight).unwrap_or(u32::MAX).saturating_add(1);
-        self.book.deadline() + self.book.interval().saturating_mul(turns)
+        if self.book.pace().interval().is_zero() { self.in_flight.saturating_mul(2) } else { self.in_flight }
     }
 
     fn duration_of(&self, calls: u64) -> Duration {
         let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-        self.book.interval().saturating_mul(calls)
+        self.book.pace().interval().saturating_mul(calls)
     }
 }
 
-impl fmt::Debug for Sync {
+/// The contacts that are not in sync before a run calls any.
+struct Open {
+    /// The counts as a plan tells them.
+    summary: Summary,
+    not_in_sync: u64,
+    /// Those due that have another name, called in this run or not.
+    renamed: u64,
+}
+
+/// What a ledger remembers of a report.
+#[derive(serde::Serialize)]
+struct Brief<'r> {
+    #[serde(flatten)]
+    summary: &'r Summary,
+    gate: Option<crate::ErrorKind>,
+    guardrail: &'r Option<Guardrail>,
+    stopped: bool,
+}
+
+impl<'r> Brief<'r> {
+    fn of(report: &'r Report) -> Self {
+        Self { summary: &report.summary, gate: report.gate, guardrail: &report.guardrail, stopped: report.stopped }
+    }
+}
+
+impl fmt::Debug for ContactSync {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sync").field("book", &self.book).field("ledger", &self.ledger).finish_non_exhaustive()
+        f.debug_struct("ContactSync").field("book", &self.book).field("ledger", &self.ledger).finish_non_exhaustive()
     }
 }
 
@@ -280,10 +597,7 @@ pub enum SyncError {
     /// The ledger failed; nothing that it acknowledged is lost.
     #[error("the ledger failed")]
     Ledger(#[from] LedgerError),
-    /// The source of the rows failed before its end; no call was made.
+    /// The source of the rows failed before its end; none of them took effect, and no call was made.
     #[error("the CRM's rows could not be read to the end; no call was made")]
-    Source(#[source] Box<dyn StdError + Send + std::marker::Sync>),
-    /// A brake stopped the run before its first call.
-    #[error("stopped before the first call: {0}")]
-    Braked(Brake),
+    Source(#[source] Box<dyn StdError + Send + Sync>),
 }

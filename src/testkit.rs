@@ -36,6 +36,19 @@
 //!   [`Rule`] (`times`, `once`, `every`). [`Answer`] has the shapes that Wawp is known to send.
 //! - For the **whole instance**: [`log_out`](WawpServer::log_out), [`revoke_token`](WawpServer::revoke_token),
 //!   [`unlink`](WawpServer::unlink), [`rate_limit`](WawpServer::rate_limit). They are checked before any rule and use none up.
+//! - For **its reads**: [`refuse_reads`](WawpServer::refuse_reads), with [`Answer::not_implemented`] for an engine whose store of
+//!   contacts is off.
+//!
+//! # What is odd about the real one
+//!
+//! - An answer without a body: [`Answer::empty`], with [`Rule::applied`] if the name is to be saved. A proxy that is busy:
+//!   [`Answer::unavailable`].
+//! - Another phone is linked to the same instance: [`relink_as`](WawpServer::relink_as). The session tells whose it is.
+//! - A person is asked for by phone and answered under a privacy id, or under the other spelling of the number:
+//!   [`answer_as`](WawpServer::answer_as).
+//! - One person is listed twice: [`Entry::listed_also_as`].
+//!
+//! # Expectations
 //!
 //! A rule bounded by `times` or `once` is also an expectation: if fewer updates come, dropping the server panics and shows what
 //! came. So does [`assert_contact`](WawpServer::assert_contact). These messages hold names and chats, never a token.
@@ -45,18 +58,19 @@
 //! - A measure of speed. It answers about a thousand updates per second in a debug build and keeps a few KiB of each request
 //!   until it is dropped; 20,000 updates are fine, a million are not.
 //! - A phone. A privacy id and the number behind it are two entries, as they are for an engine that does not know the mapping.
-//! - All of Wawp. For another endpoint, or for an answer that is not in here, mount the [`matchers`] and [`Answer`]s on a plain
+//! - All of Wawp. For another endpoint, or for an answer that is not in here, mount the [`mocks`] and [`Answer`]s on a plain
 //!   [`wiremock::MockServer`].
 
 mod account;
 mod answer;
 mod book;
 mod desk;
-pub mod matchers;
+pub mod mocks;
 mod request;
 mod rule;
 #[cfg(feature = "webhooks")]
 pub mod signing;
+pub mod sim;
 
 use std::{fmt, sync::Arc, thread, time::Duration};
 
@@ -70,7 +84,7 @@ pub use self::{
     book::Entry,
     rule::{Rule, When},
 };
-use crate::{ChatId, Client, InstanceId, Pace, Phone, RetryPolicy, client::Contact};
+use crate::{ChatId, Client, InstanceId, Pace, Phone, RetryPolicy, book::Contact};
 
 /// A Wawp server in this process, with an address book in memory.
 ///
@@ -174,6 +188,11 @@ impl WawpServer {
         self.account(|account| account.book.remove(chat));
     }
 
+    /// Answers reads of one contact under another id of the person, such as a privacy id.
+    pub fn answer_as(&self, chat: &ChatId, id: &ChatId) {
+        self.account(|account| account.book.answer_as(chat, id));
+    }
+
     /// Tells the server which phone is behind a privacy id, or that it does not know.
     pub fn map_lid(&self, lid: &ChatId, phone: Option<&Phone>) {
         self.account(|account| account.book.map_lid(lid, phone));
@@ -241,6 +260,23 @@ impl WawpServer {
     /// Logs the account in again: the session works.
     pub fn log_in(&self) {
         self.set_session("WORKING");
+    }
+
+    /// Links another phone to the instance: from now on the session is that of this account. The book stays as it is, because an
+    /// engine may show the old one for a while; seed the new one.
+    pub fn relink_as(&self, me: &ChatId) {
+        self.account(|account| account.me = me.clone());
+    }
+
+    /// Gives this answer to every read from now on, but for those of the session; updates go on.
+    pub fn refuse_reads(&self, answer: impl Into<Answer>) {
+        let answer = answer.into();
+        self.account(|account| account.reads_refused = Some(answer));
+    }
+
+    /// Answers reads again.
+    pub fn allow_reads(&self) {
+        self.account(|account| account.reads_refused = None);
     }
 
     /// Puts the session into any state, such as `STARTING`; with all but `WORKING` the book is out of reach.

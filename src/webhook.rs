@@ -62,7 +62,7 @@ mod whapi;
 mod zapy;
 
 pub use event::{
-    Account, AddressBookEvent, Change, DedupeKey, Event, Health, Ids, Label, LabelId, LabelRef, MetaUserId, NameOrigin,
+    Account, AddressBookEvent, Change, DedupeKey, Event, Ids, Label, LabelId, LabelRef, MetaUserId, NameOrigin,
     ProviderId, Reason, ShownName, ZapyContactId,
 };
 pub use handshake::{HandshakeError, meta_challenge, zapy_challenge};

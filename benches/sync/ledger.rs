@@ -1,46 +1,72 @@
 //! (b) Runs in which nothing changed, and (c) first runs, end to end: a CSV export, the sync, a SQLite file.
+//!
+//! The floor beside (b), in the same run: a bare `csv` reader that walks a SQLite table of CRM id and hash in the order of the first
+//! import. Phones are in no order, CRM ids in the order of the first import, names in ASCII or in twelve scripts.
 
 use std::{
     fs::{self, File},
     io::{BufReader, BufWriter, Write},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
+use rusqlite::Connection;
 use wawp_contacts::{
-    Client, ContactName, InstanceId, Pace, Sync,
-    crm::{self, Csv},
-    ledger::{Candidate, Cause, Ledger, Row, Sent, SqliteLedger, Timestamp, Wanted},
+    Client, ContactSync, InstanceId, Pace,
+    crm::{self, CrmContact, Csv},
+    ledger::{Ledger, SqliteLedger, Write as LedgerWrite},
     naming::{Funnel, Naming},
-    sync::Brakes,
+    record::{Claim, Event, Policy, Record, Wish, decide},
+    sync::Guardrails,
+    time::Timestamp,
 };
 
 use crate::{
     AnyError,
-    measure::{Server, Watch, child as measure, median},
+    measure::{Figure, Server, Watch, child as measure, median},
+    names::SCRIPTS,
 };
 
 const INSTANCE: &str = "A1B2C3";
+const ROUNDS: usize = 3;
+
+/// The order of an export: as imported; the same with 2 % of its rows new, gone and changed; by phone; in none.
+const ORDERS: [&str; 4] = ["imported", "churned", "by-phone", "shuffled"];
 
 pub(crate) fn all_unchanged() -> Result<(), AnyError> {
-    println!("\nunchanged: CSV export -> sync -> SQLite file, nothing to do");
-    println!("{:>10} {:>9} {:>8} {:>8} {:>9} {:>9}", "rows", "order", "s", "cpu s", "us/row", "peak MiB");
-    for (rows, orders) in [(100_000, &["sorted", "shuffled"]), (1_000_000, &["sorted", "shuffled"])] {
+    println!("\nunchanged: CSV export -> sync -> SQLite file; floor: csv reader that walks a table of id and hash");
+    println!(
+        "{:>8} {:>8} {:>9} {:>8} {:>8} {:>9} {:>9} {:>8} {:>8}",
+        "rows", "names", "order", "s", "cpu s", "us/row", "peak MiB", "floor s", "x floor"
+    );
+    for (rows, names, orders) in
+        [(100_000, "scripts", &ORDERS[..1]), (1_000_000, "ascii", &ORDERS[..]), (1_000_000, "scripts", &ORDERS[..])]
+    {
+        let folder = tempfile::tempdir()?;
+        prepare(folder.path(), rows, names)?;
         for order in orders {
-            let folder = tempfile::tempdir()?;
-            prepare(folder.path(), rows, *order == "shuffled")?;
+            write_export(&folder.path().join("crm.csv"), rows, names, order)?;
             let path = folder.path().display().to_string();
-            let figure = median((0..3).map(|_| measure(&["unchanged", &path])).collect::<Result<_, _>>()?);
-            println!(
-                "{rows:>10} {order:>9} {:>8.2} {:>8.2} {:>9.2} {:>9.1}",
-                figure.seconds,
-                figure.cpu,
-                figure.micros(),
-                figure.peak_mib
-            );
+            let (mut ours, mut floor) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                floor.push(measure(&["floor", &path])?);
+                ours.push(measure(&["unchanged", &path, order])?);
+            }
+            print_beside(rows, names, order, &median(ours), &median(floor));
         }
     }
     Ok(())
+}
+
+fn print_beside(rows: u64, names: &str, order: &str, ours: &Figure, floor: &Figure) {
+    println!(
+        "{rows:>8} {names:>8} {order:>9} {:>8.2} {:>8.2} {:>9.2} {:>9.1} {:>8.2} {:>8.1}",
+        ours.seconds,
+        ours.cpu,
+        ours.micros(),
+        ours.peak_mib,
+        floor.seconds,
+        ours.seconds / floor.seconds
+    );
 }
 
 pub(crate) fn all_first() -> Result<(), AnyError> {
@@ -50,9 +76,9 @@ pub(crate) fn all_first() -> Result<(), AnyError> {
     for in_flight in ["1", "16", "64"] {
         let server = Server::start(&["0", "0", "0"])?;
         let mut figures = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..ROUNDS {
             let folder = tempfile::tempdir()?;
-            write_export(&folder.path().join("crm.csv"), ROWS, false)?;
+            write_export(&folder.path().join("crm.csv"), ROWS, "ascii", "imported")?;
             figures.push(measure(&["first", &folder.path().display().to_string(), &server.url, in_flight])?);
         }
         let figure = median(figures);
@@ -68,17 +94,59 @@ pub(crate) fn all_first() -> Result<(), AnyError> {
 }
 
 pub(crate) fn unchanged(options: &[&str]) -> Result<(), AnyError> {
-    let [folder] = options else { return Err("FOLDER".into()) };
+    let [folder, order] = options else { return Err("FOLDER ORDER".into()) };
     let folder = PathBuf::from(folder);
     runtime()?.block_on(async {
         // Nothing listens there: a run in which nothing changed asks for nothing.
         let sync = sync(&folder, "http://127.0.0.1:9", 1).await?;
+        let rows = Csv::new(BufReader::new(File::open(folder.join("crm.csv"))?))?;
         let watch = Watch::start()?;
-        let report = sync.run(crm::rows(Csv::new(BufReader::new(File::open(folder.join("crm.csv"))?))?)).await?;
+        if *order == "churned" {
+            // What changed is weighed and thrown away, so that each round finds the same.
+            let plan = sync.plan(crm::changes(rows)).await?;
+            return watch.stop(plan.summary.unchanged + plan.summary.gated);
+        }
+        let report = sync.run(crm::snapshot(rows)).await?;
         watch.stop(report.summary.unchanged)?;
         assert_eq!((report.summary.calls, report.summary.refused, report.summary.gated), (0, 0, 0));
         Ok(())
     })
+}
+
+/// The least that telling changes by needs: every row read, and its id and hash found where they were last time.
+pub(crate) fn floor(options: &[&str]) -> Result<(), AnyError> {
+    let [folder] = options else { return Err("FOLDER".into()) };
+    let folder = PathBuf::from(folder);
+    let watch = Watch::start()?;
+    let table = Connection::open(folder.join("floor.sqlite"))?;
+    let mut walk = table.prepare("SELECT id, hash FROM row ORDER BY rowid")?;
+    let mut stored = walk.query([])?;
+    let mut reader = csv::Reader::from_path(folder.join("crm.csv"))?;
+    let (mut record, mut rows, mut same) = (csv::ByteRecord::new(), 0, 0_u64);
+    while reader.read_byte_record(&mut record)? {
+        rows += 1;
+        let hash = fnv(record.as_slice());
+        if let Some(row) = stored.next()? {
+            let is_same = row.get_ref(0)?.as_bytes()? == &record[0] && row.get_ref(1)?.as_i64()? == hash;
+            same += u64::from(is_same);
+        }
+    }
+    watch.stop(rows)?;
+    assert!(same <= rows);
+    Ok(())
+}
+
+/// A hash that costs next to nothing; what it is good for does not matter here.
+fn fnv(bytes: &[u8]) -> i64 {
+    let mut words = bytes.chunks_exact(8);
+    let mut hash = words.by_ref().fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| {
+        let word = word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        (hash ^ word).wrapping_mul(0x0100_0000_01b3)
+    });
+    for byte in words.remainder() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash.cast_signed()
 }
 
 pub(crate) fn first(options: &[&str]) -> Result<(), AnyError> {
@@ -86,8 +154,9 @@ pub(crate) fn first(options: &[&str]) -> Result<(), AnyError> {
     let folder = PathBuf::from(folder);
     runtime()?.block_on(async {
         let sync = sync(&folder, url, in_flight.parse()?).await?;
+        let rows = Csv::new(BufReader::new(File::open(folder.join("crm.csv"))?))?;
         let watch = Watch::start()?;
-        let report = sync.run(crm::rows(Csv::new(BufReader::new(File::open(folder.join("crm.csv"))?))?)).await?;
+        let report = sync.run(crm::snapshot(rows)).await?;
         watch.stop(report.summary.created)?;
         assert_eq!(report.summary.created, report.summary.calls);
         Ok(())
@@ -98,73 +167,95 @@ fn runtime() -> Result<tokio::runtime::Runtime, AnyError> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-async fn sync(folder: &Path, url: &str, in_flight: usize) -> Result<Sync, AnyError> {
+async fn sync(folder: &Path, url: &str, in_flight: usize) -> Result<ContactSync, AnyError> {
     let client = Client::builder(INSTANCE.parse()?, "token").base_url(url).pace(Pace::unlimited()).build()?;
     let ledger = SqliteLedger::open(folder.join("bench.ledger")).await?;
-    Ok(Sync::new(Arc::new(client), Arc::new(ledger), naming()?).in_flight(in_flight).brakes(Brakes::released()))
+    Ok(ContactSync::new(client, ledger, naming()?).in_flight(in_flight).guardrails(Guardrails::off()))
 }
 
 fn naming() -> Result<Naming, AnyError> {
     Ok(Naming::new("Lead,Customer,Evangelist=VIP".parse::<Funnel>()?))
 }
 
-fn numbers(rows: u64, is_shuffled: bool) -> Vec<u64> {
-    let mut numbers: Vec<u64> = (0..rows).collect();
-    if is_shuffled {
-        fastrand::Rng::with_seed(7).shuffle(&mut numbers);
-    }
-    numbers
+/// A row by its number: CRM ids grow, phones are in no order.
+struct Row {
+    id: u64,
+    first: String,
+    last: String,
+    phone: u64,
+    stage: &'static str,
 }
 
-fn write_export(path: &Path, rows: u64, is_shuffled: bool) -> Result<(), AnyError> {
+impl Row {
+    fn new(n: u64, names: &str, is_changed: bool) -> Self {
+        let script = usize::try_from(n % 12).unwrap_or_default();
+        let (first, last) = if names == "ascii" { ("Robert", "Miller") } else { SCRIPTS[script] };
+        let stages = ["Lead", "Customer", "Evangelist"];
+        let stage = usize::try_from((n + u64::from(is_changed)) % 3).unwrap_or_default();
+        // 7,919 and the number of phones have no common divisor, so each comes once.
+        let phone = 49_150_000_000 + n * 7_919 % 999_999_937;
+        Self { id: 1_000_000 + n, first: format!("{first} {n}"), last: last.into(), phone, stage: stages[stage] }
+    }
+
+    fn contact(&self) -> Result<CrmContact, AnyError> {
+        let contact = CrmContact::new(self.id.to_string(), format!("+{}", self.phone).parse()?);
+        Ok(contact.named(&self.first, &self.last).in_stage(self.stage).at_version(1_767_323_045_000))
+    }
+}
+
+fn rows(count: u64, names: &str, order: &str) -> Vec<Row> {
+    let is_churned = order == "churned";
+    let kept = (0..count).filter(|n| !is_churned || n % 50 != 7);
+    let mut rows: Vec<Row> = kept.map(|n| Row::new(n, names, is_churned && n % 50 == 11)).collect();
+    match order {
+        "by-phone" => rows.sort_by_key(|row| row.phone),
+        "shuffled" => fastrand::Rng::with_seed(7).shuffle(&mut rows),
+        "churned" => rows.extend((count..count + count / 50).map(|n| Row::new(n, names, false))),
+        _ => {}
+    }
+    rows
+}
+
+fn write_export(path: &Path, count: u64, names: &str, order: &str) -> Result<(), AnyError> {
     let mut file = BufWriter::new(File::create(path)?);
     writeln!(file, "id,first_name,last_name,phone,stage,updated_at")?;
-    for n in numbers(rows, is_shuffled) {
-        writeln!(file, "{n},Robert {n},Miller,+1202{n:07},{},2026-01-02T03:04:05Z", stage(n))?;
+    for Row { id, first, last, phone, stage } in rows(count, names, order) {
+        writeln!(file, "{id},{first},{last},+{phone},{stage},2026-01-02T03:04:05Z")?;
     }
     Ok(file.flush()?)
 }
 
-fn stage(n: u64) -> &'static str {
-    match n % 3 {
-        0 => "Lead",
-        1 => "Customer",
-        _ => "Subscriber",
-    }
-}
-
-/// Writes an export, and a ledger that already says all of it.
-fn prepare(folder: &Path, rows: u64, is_shuffled: bool) -> Result<(), AnyError> {
-    write_export(&folder.join("crm.csv"), rows, is_shuffled)?;
+/// Writes a ledger that already says all of an export, in the order of its rows, and the table of the floor.
+fn prepare(folder: &Path, count: u64, names: &str) -> Result<(), AnyError> {
     runtime()?.block_on(async {
         let ledger = SqliteLedger::open(folder.join("bench.ledger")).await?;
-        let instance: InstanceId = INSTANCE.parse()?;
-        let lease = ledger.lease(&instance, Timestamp::now()).await?;
-        let naming = naming()?;
-        for first in (0..rows).step_by(50_000) {
-            let rows = (first..rows.min(first + 50_000)).map(|n| settled(&naming, n)).collect::<Result<Vec<_>, _>>()?;
-            ledger.save(&lease, rows, Vec::new()).await?;
+        let (instance, naming): (InstanceId, _) = (INSTANCE.parse()?, naming()?);
+        for chunk in rows(count, names, "imported").chunks(50_000) {
+            let writes = chunk.iter().map(|row| settled(&naming, row)).collect::<Result<Vec<_>, _>>()?;
+            let lost = ledger.commit(&instance, None, writes).await?;
+            assert!(lost.is_empty());
         }
         Ok::<_, AnyError>(())
     })?;
-    assert!(fs::metadata(folder.join("bench.ledger"))?.len() > rows * 50);
-    Ok(())
+    assert!(fs::metadata(folder.join("bench.ledger"))?.len() > count * 50);
+    let mut table = Connection::open(folder.join("floor.sqlite"))?;
+    let transaction = table.transaction()?;
+    transaction.execute("CREATE TABLE row (id TEXT NOT NULL, hash INTEGER NOT NULL)", [])?;
+    for n in 0..count {
+        transaction.execute("INSERT INTO row VALUES (?1, ?2)", (Row::new(n, names, false).id.to_string(), 0))?;
+    }
+    Ok(transaction.commit()?)
 }
 
-fn settled(naming: &Naming, n: u64) -> Result<Row, AnyError> {
-    let rendered = naming.render(&format!("Robert {n}"), "Miller", Some(stage(n)))?;
-    let name: ContactName = rendered.name;
-    let wanted = Wanted {
-        crm_id: n.to_string().into(),
-        version: Some(1_767_323_045_000),
-        name: name.clone(),
-        base: rendered.base,
-        tag: rendered.tag,
-        rules: naming.version(),
-        cause: Cause::New,
-        rivals: Box::default(),
-    };
-    let mut row = Row::from(Candidate { chat: format!("1202{n:07}").parse()?, wanted });
-    row.pushed.sent = Some(Sent { name, at: Timestamp(1) });
-    Ok(row)
+fn settled(naming: &Naming, row: &Row) -> Result<LedgerWrite, AnyError> {
+    let (now, policy, contact) = (Timestamp(1_767_323_045_000), Policy::default(), row.contact()?);
+    let rendered = naming.render(&contact.first, &contact.last, contact.stage.as_deref())?;
+    let wish = Wish::rendered(rendered, naming.fingerprint());
+    let digest = contact.digest(naming.fingerprint());
+    let claim = Claim::new(contact.id.as_str(), contact.version, digest, Some(wish));
+    let mut record = Record::new(contact.chat);
+    for event in [Event::Claimed { claim, urgent: false }, Event::Begin { run: 1 }, Event::Acknowledged] {
+        record = decide(&record, event, &policy, now).record;
+    }
+    Ok(record.into())
 }

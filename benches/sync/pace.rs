@@ -1,11 +1,11 @@
 //! (d) A server that allows 200 updates per second and fails 2 %.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures_util::stream;
 use wawp_contacts::{
-    Client, Pace, RetryPolicy, Sync,
-    crm::CrmContact,
+    Client, ContactSync, Pace, RetryPolicy,
+    crm::{CrmContact, Feed},
     ledger::SqliteLedger,
     naming::{Funnel, Naming},
 };
@@ -15,7 +15,7 @@ use crate::{
     measure::{Server, Watch, child as measure},
 };
 
-const RATE: f64 = 200.0;
+const RATE: u32 = 200;
 const CONTACTS: u64 = 4_000;
 
 pub(crate) fn all() -> Result<(), AnyError> {
@@ -29,7 +29,7 @@ pub(crate) fn all() -> Result<(), AnyError> {
     println!("{acknowledged} stored of {CONTACTS}, {failed} failed and repeated, {needless} sent again after an ok");
     println!(
         "{:.1} % of the allowed rate used, {:.2} % of the calls were 429",
-        100.0 * calls / figure.seconds / RATE,
+        100.0 * calls / figure.seconds / f64::from(RATE),
         100.0 * too_fast / calls
     );
     Ok(())
@@ -45,15 +45,14 @@ pub(crate) fn child(options: &[&str]) -> Result<(), AnyError> {
             .build()?;
         let ledger = SqliteLedger::open(folder.path().join("bench.ledger")).await?;
         let backoff = RetryPolicy::default().backing_off(Duration::from_millis(100), Duration::from_secs(1));
-        let sync =
-            Sync::new(Arc::new(client), Arc::new(ledger), Naming::new(Funnel::none())).in_flight(8).backoff(backoff);
+        let sync = ContactSync::new(client, ledger, Naming::new(Funnel::none())).in_flight(8).backoff(backoff);
         let contacts = (0..CONTACTS).map(|n| {
             let chat = format!("1202{n:07}").parse()?;
             Ok::<_, AnyError>(CrmContact::new(n.to_string(), chat).named(format!("Robert {n}"), "Miller"))
         });
         let contacts = contacts.collect::<Result<Vec<_>, _>>()?;
         let watch = Watch::start()?;
-        let report = sync.run(stream::iter(contacts.into_iter().map(Ok))).await?;
+        let report = sync.run(Feed::snapshot(stream::iter(contacts.into_iter().map(Ok)))).await?;
         watch.stop(report.summary.calls)?;
         assert_eq!(report.summary.created, CONTACTS, "all stored");
         Ok(())

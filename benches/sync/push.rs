@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -30,12 +30,17 @@ type Work = Arc<Vec<(ChatId, ContactName)>>;
 
 pub(crate) fn all() -> Result<(), AnyError> {
     println!("push: {UPDATES} updates, or {SLOW_UPDATES_EACH} per connection with an answer time; us = CPU per update");
-    println!("median of {ROUNDS} rounds in turn; p99/p50 is the client's time per call");
     println!(
-        "{:>6} {:>3} {:>15} {:>15} {:>15} {:>9} {:>7} {:>9} {:>8}",
-        "answer", "C", "hyper/s (us)", "reqwest", "client", "speed/rq", "cpu/rq", "speed/hy", "p99/p50"
+        "median of {ROUNDS} rounds in turn; like is driven as like: by tasks, or by one future with `buffer_unordered`"
     );
-    for (delay, concurrency) in [("0", "1"), ("0", "16"), ("0", "64"), ("20", "1"), ("20", "16"), ("20", "64")] {
+    println!("p99/p50 is the client's time per call, driven by tasks");
+    println!(
+        "{:>6} {:>3} {:>8} {:>14} {:>14} {:>14} {:>8} {:>7} {:>8} {:>8}",
+        "answer", "C", "driven", "hyper/s (us)", "reqwest", "client", "speed/rq", "cpu/rq", "speed/hy", "p99/p50"
+    );
+    for (delay, concurrency) in
+        [("0", "1"), ("0", "16"), ("0", "64"), ("20", "1"), ("20", "16"), ("20", "64"), ("20", "256")]
+    {
         compare(delay, concurrency)?;
     }
     Ok(())
@@ -44,26 +49,28 @@ pub(crate) fn all() -> Result<(), AnyError> {
 fn compare(delay: &str, concurrency: &str) -> Result<(), AnyError> {
     let server = Server::start(&[delay, "0", "0"])?;
     let updates = if delay == "0" { UPDATES } else { SLOW_UPDATES_EACH * concurrency.parse::<usize>()? }.to_string();
-    let contenders = ["hyper", "reqwest", "client"];
-    let mut figures = [const { Vec::new() }; 3];
+    let contenders = ["hyper", "reqwest", "client", "reqwest-buffered", "client-buffered"];
+    let mut figures = [const { Vec::new() }; 5];
     let rounds = if delay == "0" { ROUNDS } else { 1 };
     for _ in 0..rounds {
         for (figures, contender) in figures.iter_mut().zip(contenders) {
             figures.push(measure(&["push", contender, &server.url, concurrency, &updates])?);
         }
     }
-    let [hyper, reqwest, client] = figures.map(median);
+    let [hyper, reqwest, client, reqwest_buffered, client_buffered] = figures.map(median);
     let show = |figure: &Figure| format!("{:.0} ({:.1})", figure.rate(), figure.micros());
-    println!(
-        "{delay:>4}ms {concurrency:>3} {:>15} {:>15} {:>15} {:>9.2} {:>7.2} {:>9.2} {:>8.2}",
-        show(&hyper),
-        show(&reqwest),
-        show(&client),
-        client.rate() / reqwest.rate(),
-        client.micros() / reqwest.micros(),
-        client.rate() / hyper.rate(),
-        client.p99_to_p50,
-    );
+    for (driven, reqwest, client) in [("tasks", reqwest, client), ("buffered", reqwest_buffered, client_buffered)] {
+        println!(
+            "{delay:>4}ms {concurrency:>3} {driven:>8} {:>14} {:>14} {:>14} {:>8.2} {:>7.2} {:>8.2} {:>8.2}",
+            show(&hyper),
+            show(&reqwest),
+            show(&client),
+            client.rate() / reqwest.rate(),
+            client.micros() / reqwest.micros(),
+            client.rate() / hyper.rate(),
+            client.p99_to_p50,
+        );
+    }
     Ok(())
 }
 
@@ -77,16 +84,17 @@ pub(crate) fn child(options: &[&str]) -> Result<(), AnyError> {
     runtime.block_on(async {
         // Connections and lazy set-up are not what is measured.
         let warm: Work = Arc::new(work[..updates.min(concurrency * 4)].to_vec());
-        match *contender {
-            "hyper" => raw(&url, concurrency, work).await?.stop(updates as u64),
-            "reqwest" => plain(&url, concurrency, &warm, work).await?.stop(updates as u64),
-            _ => {
-                let (watch, mut times) = ours(&url, concurrency, warm, work).await?;
-                times.sort_unstable();
-                let at = |share: usize| times[times.len() * share / 100].as_secs_f64();
-                watch.stop_with(updates as u64, at(99) / at(50))
-            }
+        if *contender == "hyper" {
+            return raw(&url, concurrency, work).await?.stop(updates as u64);
         }
+        let caller = Caller::new(contender.trim_end_matches("-buffered"), &url)?;
+        let is_buffered = contender.ends_with("-buffered");
+        caller.drive(is_buffered, concurrency, warm).await?;
+        let watch = Watch::start()?;
+        let mut times = caller.drive(is_buffered, concurrency, work).await?;
+        times.sort_unstable();
+        let at = |share: usize| times[times.len() * share / 100].as_secs_f64();
+        watch.stop_with(updates as u64, at(99) / at(50))
     })
 }
 
@@ -128,55 +136,57 @@ fn body(chat: &ChatId, name: &ContactName) -> serde_json::Value {
     json!({"instance_id": "A1B2C3", "access_token": "token", "chatId": chat.as_str(), "firstName": name.first(), "lastName": name.last()})
 }
 
-/// What most users write: reqwest, `buffer_unordered`, and a look at the status.
-async fn plain(url: &str, concurrency: usize, warm: &Work, work: Work) -> Result<Watch, AnyError> {
-    let client = reqwest::Client::new();
-    let url = format!("{url}/v2/contacts/update");
-    let send = |(chat, name): &(ChatId, ContactName)| {
-        let request = client.post(&url).header("content-type", "application/json").body(body(chat, name).to_string());
-        async move {
-            let answer = request.send().await?.error_for_status()?;
-            serde_json::from_slice::<serde_json::Value>(&answer.bytes().await?)?;
-            Ok::<_, AnyError>(())
+/// Whoever makes the calls.
+#[derive(Clone)]
+enum Caller {
+    /// What most users write: reqwest, and a look at the status and the answer.
+    Reqwest(reqwest::Client, String),
+    /// The client with everything on but the pace, which is what is measured elsewhere.
+    Ours(Client),
+}
+
+impl Caller {
+    fn new(contender: &str, url: &str) -> Result<Self, AnyError> {
+        if contender == "reqwest" {
+            return Ok(Self::Reqwest(reqwest::Client::new(), format!("{url}/v2/contacts/update")));
         }
-    };
-    let mut calls = stream::iter(warm.iter()).map(&send).buffer_unordered(concurrency);
-    while let Some(answer) = calls.next().await {
-        answer?;
+        let client = Client::builder("A1B2C3".parse()?, "token").base_url(url).pace(Pace::unlimited());
+        Ok(Self::Ours(client.build()?))
     }
-    let watch = Watch::start()?;
-    let mut calls = stream::iter(work.iter()).map(&send).buffer_unordered(concurrency);
-    while let Some(answer) = calls.next().await {
-        answer?;
-    }
-    Ok(watch)
-}
 
-/// The client with everything on but the pace, which is what is measured elsewhere.
-async fn ours(url: &str, concurrency: usize, warm: Work, work: Work) -> Result<(Watch, Vec<Duration>), AnyError> {
-    let client = Client::builder("A1B2C3".parse()?, "token").base_url(url).pace(Pace::unlimited()).build()?;
-    drive(&client, concurrency, warm).await?;
-    let watch = Watch::start()?;
-    let times = drive(&client, concurrency, work).await?;
-    Ok((watch, times))
-}
-
-/// Drives the client from as many tasks as there may be calls at a time, and gives back how long each call took.
-async fn drive(client: &Client, concurrency: usize, work: Work) -> Result<Vec<Duration>, AnyError> {
-    let next = Arc::new(AtomicUsize::new(0));
-    let workers = (0..concurrency).map(|_| {
-        let (client, work, next) = (client.clone(), Arc::clone(&work), Arc::clone(&next));
-        tokio::spawn(async move {
-            let mut times = Vec::new();
-            while let Some((chat, name)) = work.get(next.fetch_add(1, Relaxed)) {
-                let began = Instant::now();
-                client.update_contact(chat, name).await?;
-                times.push(began.elapsed());
+    /// Makes one call, and says how long it took.
+    async fn call(&self, (chat, name): &(ChatId, ContactName)) -> Result<Duration, AnyError> {
+        let began = Instant::now();
+        match self {
+            Self::Reqwest(client, url) => {
+                let request = client.post(url).header("content-type", "application/json");
+                let answer = request.body(body(chat, name).to_string()).send().await?.error_for_status()?;
+                serde_json::from_slice::<serde_json::Value>(&answer.bytes().await?)?;
             }
-            Ok(times)
-        })
-    });
-    Ok(finish(workers.collect()).await?.concat())
+            Self::Ours(client) => client.update_contact(chat, name).await?,
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Makes all calls, so many at a time: from one future, or from as many tasks.
+    async fn drive(&self, is_buffered: bool, concurrency: usize, work: Work) -> Result<Vec<Duration>, AnyError> {
+        if is_buffered {
+            let calls = stream::iter(work.iter()).map(|contact| self.call(contact)).buffer_unordered(concurrency);
+            return calls.try_collect().await;
+        }
+        let next = Arc::new(AtomicUsize::new(0));
+        let workers = (0..concurrency).map(|_| {
+            let (caller, work, next) = (self.clone(), Arc::clone(&work), Arc::clone(&next));
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                while let Some(contact) = work.get(next.fetch_add(1, Relaxed)) {
+                    times.push(caller.call(contact).await?);
+                }
+                Ok(times)
+            })
+        });
+        Ok(finish(workers.collect()).await?.concat())
+    }
 }
 
 async fn finish<T>(workers: Vec<JoinHandle<Result<T, AnyError>>>) -> Result<Vec<T>, AnyError> {

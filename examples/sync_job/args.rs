@@ -6,7 +6,7 @@ use lexopt::{
     Arg::{Long, Short, Value},
     Parser, ValueExt,
 };
-use wawp_contacts::{InstanceId, Pace, Region, naming::Funnel};
+use wawp_contacts::{InstanceId, Pace, Region, naming::Funnel, sync::LookFirst};
 
 pub(crate) const HELP: &str = "\
 Makes a WhatsApp address book say what the CRM says.
@@ -25,19 +25,28 @@ Options:
   --tags LIST        funnel stages that show as a tag, such as \"Lead,Customer,Evangelist=VIP\" [none]
   --rate N           calls per second, 0 for no limit [1, or 50 with the stand-in]
   --in-flight N      calls at the same time [1]
+  --changes          the file is some of the CRM: nothing follows from a row's
+                     absence [it is all of it: the pending names of rows that
+                     are gone are withdrawn]
+  --intake-only      write the wishes down and push nothing; works while
+                     another run pushes
+  --look-first WHEN  read a name before it is overwritten: if-possible, always,
+                     never [if-possible]
   --wait SECONDS     how long to wait for an instance that may not be called [60]
   --json             JSON Lines on standard output, and nothing else there
-  --yes              go on where a brake would stop the run: many renames, lost names,
-                     an address book that suddenly looks empty
+  --yes              go on where a guardrail would stop the run: many renames,
+                     lost names, missing rows, an address book that suddenly
+                     looks empty, another account
   -h, --help         show this help
 
 The access token is read from WAWP_ACCESS_TOKEN, and from nowhere else.
 
 Exit codes: run   0 done, 3 done but something needs a person, 1 error
-            plan  0 nothing to do, 2 changes, 1 error
+            plan  0 nothing to do, 2 changes, 3 no changes but something needs a person, 1 error
 ";
 
 /// What the user asked for.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) command: Command,
@@ -53,6 +62,10 @@ pub(crate) struct Args {
     rate: Option<f64>,
     pub(crate) in_flight: usize,
     pub(crate) wait: Duration,
+    /// Whether the export is some of the CRM only.
+    pub(crate) changes: bool,
+    pub(crate) intake_only: bool,
+    pub(crate) look_first: LookFirst,
     pub(crate) json: bool,
     pub(crate) yes: bool,
 }
@@ -89,6 +102,9 @@ impl Args {
             rate: None,
             in_flight: 1,
             wait: Duration::from_secs(60),
+            changes: false,
+            intake_only: false,
+            look_first: LookFirst::default(),
             json: false,
             yes: false,
         };
@@ -98,8 +114,8 @@ impl Args {
     pub(crate) fn pace(&self) -> Pace {
         match self.rate {
             Some(0.0) => Pace::unlimited(),
-            Some(rate) => Pace::per_second(rate),
-            None => Pace::per_second(if self.base_url.is_some() { 1.0 } else { 50.0 }),
+            Some(rate) => Pace::every(Duration::try_from_secs_f64(rate.recip()).unwrap_or(Duration::MAX)),
+            None => Pace::per_second(if self.base_url.is_some() { 1 } else { 50 }),
         }
     }
 
@@ -127,6 +143,9 @@ impl Args {
                     self.in_flight = number(parser, "--in-flight", |calls| (1..=1_024).contains(calls))?;
                 }
                 Long("wait") => self.wait = Duration::from_secs(number(parser, "--wait", |wait| *wait <= 86_400_u64)?),
+                Long("changes") => self.changes = true,
+                Long("intake-only") => self.intake_only = true,
+                Long("look-first") => self.look_first = look_first(parser)?,
                 Long("json") => self.json = true,
                 Long("yes") => self.yes = true,
                 other => return Err(other.unexpected()),
@@ -139,6 +158,15 @@ impl Args {
 /// A variable of the environment, unless it is unset or blank.
 pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.trim().is_empty())
+}
+
+fn look_first(parser: &mut Parser) -> Result<LookFirst, lexopt::Error> {
+    match parser.value()?.string()?.as_str() {
+        "if-possible" => Ok(LookFirst::IfPossible),
+        "always" => Ok(LookFirst::Always),
+        "never" => Ok(LookFirst::Never),
+        other => Err(of("--look-first", format!("{other:?} is none of if-possible, always, never"))),
+    }
 }
 
 fn value<T>(parser: &mut Parser, flag: &str) -> Result<T, lexopt::Error>

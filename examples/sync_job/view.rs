@@ -9,8 +9,9 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressFinish, 
 use serde::Serialize;
 use serde_json::json;
 use wawp_contacts::{
-    ledger::Timestamp,
-    sync::{Outcome, Plan, Progress, Report, Summary},
+    ErrorClass, ErrorKind,
+    sync::{Guardrail, Outcome, Plan, Progress, Report, Summary},
+    time::Clock,
 };
 
 /// The version of the JSON Lines; grows when a field changes its meaning.
@@ -52,9 +53,9 @@ impl View {
             Progress::Changed(change) if self.is_json => print_line("change", change),
             Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => self.step(),
             Progress::Refused(refusal) if self.is_json => print_line("refusal", refusal),
-            Progress::Waiting(until, kind) => {
-                let wait = until.since(Timestamp::now());
-                self.say(&format!("waiting {:.1} s: {kind}", wait.as_secs_f64()));
+            Progress::Waiting { until, kind } => {
+                let wait = until.since(Clock::system().now());
+                self.say(&format!("waiting {:.1} s: {kind}; {}", wait.as_secs_f64(), advice(*kind)));
             }
             Progress::Stopping(calls) => {
                 self.say(&format!("stopping: no new call, {calls} in flight; Ctrl-C again to leave at once"));
@@ -98,7 +99,7 @@ impl View {
             if let Some(kind) = report.gate {
                 self.say(&format!("the instance is left alone: {kind}"));
             }
-            print_line("summary", &report.summary);
+            print_line("summary", &Last::of_report(report));
         } else {
             self.say(&report.to_string());
         }
@@ -108,10 +109,71 @@ impl View {
         if self.is_json {
             plan.changes.iter().for_each(|change| print_line("change", change));
             plan.refusals.iter().for_each(|refusal| print_line("refusal", refusal));
-            print_line("summary", &plan.summary);
+            print_line("summary", &Last::of_plan(plan));
         } else {
             self.say(&plan.to_string());
         }
+    }
+}
+
+/// The last line: the counts, and what a script has to know beside them.
+#[derive(Serialize)]
+struct Last<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    run: Option<u64>,
+    stopped: bool,
+    gate: Option<ErrorKind>,
+    hint: Option<String>,
+    guardrail: Option<&'static str>,
+}
+
+impl<'a> Last<'a> {
+    fn of_report(report: &'a Report) -> Self {
+        let hint = hint(report.gate, report.hint.as_deref(), report.guardrail.as_ref());
+        let guardrail = report.guardrail.as_ref().map(Guardrail::code);
+        let (run, stopped) = (Some(report.run), report.stopped);
+        Self { summary: &report.summary, run, stopped, gate: report.gate, hint, guardrail }
+    }
+
+    fn of_plan(plan: &'a Plan) -> Self {
+        let hint = hint(plan.gate, plan.hint.as_deref(), plan.guardrail.as_ref());
+        let guardrail = plan.guardrail.as_ref().map(Guardrail::code);
+        Self { summary: &plan.summary, run: None, stopped: false, gate: plan.gate, hint, guardrail }
+    }
+}
+
+/// What to do: about the guardrail that stopped the run, else about the gate.
+fn hint(gate: Option<ErrorKind>, hint: Option<&str>, guardrail: Option<&Guardrail>) -> Option<String> {
+    let about_gate = gate.map(|kind| hint.map_or_else(|| advice(kind).to_owned(), Into::into));
+    guardrail.map(remedy).or(about_gate)
+}
+
+/// What a guardrail says, and what to pass to go on.
+pub(crate) fn remedy(guardrail: &Guardrail) -> String {
+    let partial = match guardrail {
+        Guardrail::MissingRows { .. } => ", pass --changes if it is",
+        _ => "",
+    };
+    format!("{guardrail}{partial}; look at it with `sync_job plan`, and pass --yes to go on")
+}
+
+/// What a person can do about an instance that is left alone.
+pub(crate) fn advice(kind: ErrorKind) -> &'static str {
+    match (kind, kind.class()) {
+        (ErrorKind::Unauthorized, _) => "get a new access token and set WAWP_ACCESS_TOKEN to it",
+        (ErrorKind::Forbidden, _) => "check the plan of the account, and whether the token is this instance's",
+        (ErrorKind::UnknownInstance, _) => "check --instance, and link the instance again if it was unlinked",
+        (ErrorKind::SessionNotReady, _) => {
+            "if it does not start by itself, log the instance in again: scan the QR code"
+        }
+        (ErrorKind::QuotaReached, _) => "wait for the next period, or get a larger plan",
+        (ErrorKind::Connect, _) => "check --base-url, the network, and whether the server runs",
+        (_, ErrorClass::Contact) => {
+            "every contact was refused, so the set-up may be wrong: check the credentials and the route"
+        }
+        (_, ErrorClass::Configuration) => "check the set-up of the job",
+        _ => "run again later",
     }
 }
 

@@ -1,4 +1,8 @@
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use reqwest::{Url, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
@@ -6,6 +10,7 @@ use url::Host;
 
 use super::{
     Client, Shared,
+    http::{Bounded, HttpExchange, Reqwest},
     transport::{Setup, Transport},
 };
 use crate::{Error, ErrorKind, InstanceId, Pace, RetryPolicy, pace::Limiter, retry::Budget};
@@ -55,7 +60,7 @@ pub enum Credentials {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = Client::builder("my-instance".parse()?, "my-token")
-///     .pace(Pace::per_second(2.0).burst(4))
+///     .pace(Pace::per_second(2).burst(4))
 ///     .retry(RetryPolicy::default().max_attempts(6))
 ///     .timeout(Duration::from_secs(20))
 ///     .build()?;
@@ -75,7 +80,7 @@ pub struct ClientBuilder {
     route: Route,
     credentials: Option<Credentials>,
     allow_plain_http: bool,
-    http: Option<reqwest::Client>,
+    http: Option<Arc<dyn HttpExchange>>,
 }
 
 impl ClientBuilder {
@@ -148,14 +153,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Uses this HTTP client, for instance for a proxy, own certificates or a shared pool.
+    /// Sends through this HTTP stack, for instance for a proxy, own certificates or a shared pool.
     ///
-    /// It must not follow redirects (`redirect::Policy::none()`): one that does takes the credentials along to wherever it is sent,
-    /// and this client can only report it afterwards. It should not retry by itself (`retry::never()`), or attempts are counted
-    /// too low. The [`timeout`](Self::timeout) and the user agent of this builder are set on every request and hold; its connect
-    /// timeout, pool and proxies are its own.
-    pub fn http_client(mut self, http: reqwest::Client) -> Self {
-        self.http = Some(http);
+    /// It must neither follow redirects nor retry; see [`HttpExchange`]. The [`timeout`](Self::timeout) and the user agent of this
+    /// builder hold for it as well; connect timeout, pool and proxies are its own.
+    pub fn http(mut self, stack: impl HttpExchange) -> Self {
+        self.http = Some(Arc::new(Bounded(stack)));
         self
     }
 
@@ -169,14 +172,12 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let base = checked_base(&self.base_url, self.allow_plain_http)?;
         check_token(&self.token)?;
-        let follows_redirects = self.http.is_some();
         let http = match self.http {
             Some(http) => http,
-            None => own_http(&base, self.timeout)?,
+            None => Arc::new(Reqwest(own_http(&base, self.timeout)?)),
         };
         let transport = Transport::new(Setup {
             http,
-            follows_redirects,
             base,
             instance: self.instance,
             token: self.token,
@@ -188,7 +189,14 @@ impl ClientBuilder {
                 Route::PutContact => Credentials::Query,
             }),
         })?;
-        let shared = Shared { transport, pace: Limiter::new(self.pace), retry: self.retry, budget: Budget::default() };
+        let limiter = Limiter::new(self.pace);
+        let shared = Shared {
+            transport,
+            limiter,
+            retry: self.retry,
+            budget: Budget::default(),
+            asks_by_get: AtomicBool::new(false),
+        };
         Ok(Client(shared.into()))
     }
 }

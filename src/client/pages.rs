@@ -8,14 +8,12 @@ use std::{
 use futures_core::Stream;
 
 use super::Client;
-use crate::{Error, ErrorKind};
+use crate::{Error, book::Pager};
 
 /// What one page brought.
 pub(super) struct Batch<T> {
     pub(super) items: Vec<T>,
-    /// How many entries the server sent, usable or not.
     pub(super) entries: usize,
-    /// A mark of the page's content, to notice a repeated one.
     pub(super) mark: u64,
 }
 
@@ -25,30 +23,26 @@ type Fetch<T> = Pin<Box<dyn Future<Output = Result<Batch<T>, Error>> + Send>>;
 pub(super) struct Pages<T> {
     client: Client,
     fetch: fn(Client, usize) -> Fetch<T>,
-    limit: usize,
-    offset: usize,
+    pager: Pager,
     items: VecDeque<T>,
     under_way: Option<Fetch<T>>,
-    last_mark: Option<u64>,
-    is_done: bool,
+    has_failed: bool,
 }
 
 impl<T> Pages<T> {
     pub(super) fn new(client: Client, limit: usize, fetch: fn(Client, usize) -> Fetch<T>) -> Self {
-        let items = VecDeque::new();
-        Self { client, fetch, limit, offset: 0, items, under_way: None, last_mark: None, is_done: false }
+        let (pager, items) = (Pager::new(limit), VecDeque::new());
+        Self { client, fetch, pager, items, under_way: None, has_failed: false }
     }
 
     fn take(&mut self, batch: Batch<T>) -> Result<(), Error> {
-        // Fewer are the last page. More come from a server that knows no limit, and has sent everything there is.
-        self.is_done = batch.entries != self.limit;
-        if !self.is_done && self.last_mark.replace(batch.mark) == Some(batch.mark) {
-            let hint = "the server sends the same page again and again";
-            return Err(Error::new(ErrorKind::Decode).with_hint(hint).without_doubt());
-        }
-        self.offset += batch.entries;
+        self.pager.took(batch.entries, batch.mark)?;
         self.items.extend(batch.items);
         Ok(())
+    }
+
+    fn next_offset(&self) -> Option<usize> {
+        self.pager.next_offset().filter(|_| !self.has_failed)
     }
 }
 
@@ -60,15 +54,13 @@ impl<T: Unpin> Stream for Pages<T> {
             if let Some(item) = self.items.pop_front() {
                 return Poll::Ready(Some(Ok(item)));
             }
-            if self.is_done {
-                return Poll::Ready(None);
-            }
+            let Some(offset) = self.next_offset() else { return Poll::Ready(None) };
             let this = &mut *self;
-            let fetch = this.under_way.get_or_insert_with(|| (this.fetch)(this.client.clone(), this.offset));
+            let fetch = this.under_way.get_or_insert_with(|| (this.fetch)(this.client.clone(), offset));
             let fetched = ready!(fetch.as_mut().poll(context));
             this.under_way = None;
             if let Err(error) = fetched.and_then(|batch| this.take(batch)) {
-                this.is_done = true;
+                this.has_failed = true;
                 return Poll::Ready(Some(Err(error)));
             }
         }
@@ -77,6 +69,9 @@ impl<T: Unpin> Stream for Pages<T> {
 
 impl<T> fmt::Debug for Pages<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pages").field("offset", &self.offset).field("is_done", &self.is_done).finish_non_exhaustive()
+        f.debug_struct("Pages")
+            .field("pager", &self.pager)
+            .field("has_failed", &self.has_failed)
+            .finish_non_exhaustive()
     }
 }

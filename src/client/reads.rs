@@ -1,106 +1,37 @@
-use std::{
-    fmt,
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_core::Stream;
 use reqwest::Method;
 
 use super::{
-    Client, Contact, Page,
+    Client,
     pages::{Batch, Pages},
 };
 use crate::{
     ChatId, Error, ErrorKind, Phone,
-    wire::{
-        json::{Json, Misread},
-        read,
-    },
+    book::{Contact, Existence, LidMapping, LidPage, Page, Session},
+    wire::read,
 };
 
 /// The most entries that the server puts on one page.
-pub(super) const LIMIT: usize = 1000;
+const LIMIT: usize = 1000;
 
-/// Whether a number is on WhatsApp.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Existence {
-    /// Whether it is.
-    pub exists: bool,
-    /// The chat to write to, if the server says it; may be a privacy id, and may have other digits than were asked for.
-    pub chat: Option<ChatId>,
-    /// The number as the server has it, if it says so.
-    pub phone: Option<Phone>,
-}
-
-/// A privacy id and the phone behind it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LidMapping {
-    /// The privacy id.
-    pub lid: ChatId,
-    /// The phone, if the server knows it.
-    pub phone: Option<Phone>,
-}
-
-/// The state of an instance's session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Session {
-    /// Whether it works, and what it waits for if it does not.
-    pub status: SessionStatus,
-    /// The account's own chat, once it is linked.
-    pub me: Option<ChatId>,
-    /// The account's own pushname.
-    pub pushname: Option<String>,
-}
-
-/// What a session is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SessionStatus {
-    /// Switched off (`STOPPED`).
-    Stopped,
-    /// Starting up (`STARTING`).
-    Starting,
-    /// Waiting for a person to scan a QR code (`SCAN_QR_CODE`).
-    ScanQrCode,
-    /// Waiting for a person to confirm with a passkey (`PASSKEY_REQUIRED`).
-    PasskeyRequired,
-    /// Working (`WORKING`): only now names can be written.
-    Working,
-    /// Broken down (`FAILED`).
-    Failed,
-    /// Something newer than this crate.
-    Unknown(String),
-}
-
-impl From<String> for SessionStatus {
-    fn from(status: String) -> Self {
-        match status.as_str() {
-            "STOPPED" => Self::Stopped,
-            "STARTING" => Self::Starting,
-            "SCAN_QR_CODE" => Self::ScanQrCode,
-            "PASSKEY_REQUIRED" => Self::PasskeyRequired,
-            "WORKING" => Self::Working,
-            "FAILED" => Self::Failed,
-            _ => Self::Unknown(status),
-        }
+/// That a page has as many entries as the server allows.
+pub(super) fn check_limit(limit: usize) -> Result<(), Error> {
+    if (1..=LIMIT).contains(&limit) {
+        return Ok(());
     }
+    let hint = format!("a page has 1 to {LIMIT} entries");
+    Err(Error::new(ErrorKind::Configuration).of_read().after(0).with_hint(hint))
 }
 
-impl fmt::Display for SessionStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Stopped => "STOPPED",
-            Self::Starting => "STARTING",
-            Self::ScanQrCode => "SCAN_QR_CODE",
-            Self::PasskeyRequired => "PASSKEY_REQUIRED",
-            Self::Working => "WORKING",
-            Self::Failed => "FAILED",
-            Self::Unknown(status) => status,
-        })
+/// That a chat id is a privacy id.
+pub(super) fn check_lid(lid: &ChatId) -> Result<(), Error> {
+    if lid.is_lid() {
+        return Ok(());
     }
+    let hint = "this chat id is a phone, not a privacy id";
+    Err(Error::new(ErrorKind::Rejected).without_doubt().after(0).with_hint(hint))
 }
 
 /// Reads; each waits for the instance's pace and retries as the policy says, and none is ever in doubt.
@@ -113,7 +44,7 @@ impl Client {
     ///
     /// [`Error::class`] says what to do.
     pub async fn contact(&self, chat: &ChatId) -> Result<Option<Contact>, Error> {
-        self.call(&self.0.transport.contact(chat), contact).await
+        self.call(&self.0.transport.contact(chat), read::contact).await
     }
 
     /// Reads the whole address book, page by page, ordered by id where the server can.
@@ -135,7 +66,11 @@ impl Client {
     /// ```
     pub fn contacts(&self) -> impl Stream<Item = Result<Contact, Error>> + Send + Unpin + use<> {
         Pages::new(self.clone(), LIMIT, |client, offset| {
-            Box::pin(async move { client.call(&client.0.transport.contacts(offset, LIMIT), contacts_batch).await })
+            Box::pin(async move {
+                let Page { contacts: items, entries, mark } =
+                    client.call(&client.0.transport.contacts(offset, LIMIT), read::contacts).await?;
+                Ok(Batch { items, entries, mark })
+            })
         })
     }
 
@@ -147,7 +82,7 @@ impl Client {
     ///
     /// [`Error::class`] says what to do.
     pub async fn check_exists(&self, phone: &Phone) -> Result<Existence, Error> {
-        self.call(&self.0.transport.check_exists(phone), existence).await
+        self.call(&self.0.transport.check_exists(phone), read::existence).await
     }
 
     /// Reads all privacy ids that the server knows, page by page, with the phones behind them.
@@ -155,7 +90,11 @@ impl Client {
     /// After an error the stream ends.
     pub fn lids(&self) -> impl Stream<Item = Result<LidMapping, Error>> + Send + Unpin + use<> {
         Pages::new(self.clone(), LIMIT, |client, offset| {
-            Box::pin(async move { client.call(&client.0.transport.lids(offset, LIMIT), lids_batch).await })
+            Box::pin(async move {
+                let LidPage { mappings: items, entries, mark } =
+                    client.call(&client.0.transport.lids(offset, LIMIT), read::mappings).await?;
+                Ok(Batch { items, entries, mark })
+            })
         })
     }
 
@@ -165,11 +104,7 @@ impl Client {
     ///
     /// [`ErrorKind::Rejected`] without a call if `lid` is no privacy id; else [`Error::class`] says what to do.
     pub async fn lid(&self, lid: &ChatId) -> Result<Option<Phone>, Error> {
-        if !lid.is_lid() {
-            return Err(Error::new(ErrorKind::Rejected)
-                .after(0)
-                .with_hint("this chat id is a phone, not a privacy id"));
-        }
+        check_lid(lid)?;
         self.call(&self.0.transport.phone_of(lid), read::phone_of_lid).await
     }
 
@@ -190,56 +125,24 @@ impl Client {
     ///
     /// [`Error::class`] says what to do.
     pub async fn session(&self) -> Result<Session, Error> {
-        let transport = &self.0.transport;
-        match self.call(&transport.session(Method::POST), session).await {
-            Err(error) if error.kind() == ErrorKind::Route => self.call(&transport.session(Method::GET), session).await,
+        let shared = &self.0;
+        match self.call(&shared.transport.session(shared.session_method()), read::session).await {
+            Err(error) if shared.asks_by_get_now(&error) => {
+                self.call(&shared.transport.session(Method::GET), read::session).await
+            }
             answer => answer,
         }
     }
 }
 
-fn known(item: read::Item) -> Contact {
-    Contact { chat: item.chat, name: item.name, pushname: item.pushname }
-}
-
-pub(super) fn contact(json: &Json<'_>) -> Result<Option<Contact>, Misread> {
-    Ok(read::contact(json)?.map(known))
-}
-
-pub(super) fn page(json: &Json<'_>) -> Result<Page, Misread> {
-    let items = read::contacts(json)?;
-    Ok(Page { entries: items.len(), contacts: items.into_iter().flatten().map(known).collect() })
-}
-
-fn contacts_batch(json: &Json<'_>) -> Result<Batch<Contact>, Misread> {
-    let page = page(json)?;
-    let mark = mark(&page.contacts, |contact| &contact.chat);
-    Ok(Batch { items: page.contacts, entries: page.entries, mark })
-}
-
-fn lids_batch(json: &Json<'_>) -> Result<Batch<LidMapping>, Misread> {
-    let items = read::mappings(json)?;
-    let entries = items.len();
-    let items: Vec<_> = items.into_iter().flatten().map(|(lid, phone)| LidMapping { lid, phone }).collect();
-    let mark = mark(&items, |mapping| &mapping.lid);
-    Ok(Batch { items, entries, mark })
-}
-
-/// Tells one page from the next; never stored, so any hash will do.
-fn mark<T>(items: &[T], chat: fn(&T) -> &ChatId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for item in items {
-        chat(item).hash(&mut hasher);
+impl super::Shared {
+    /// How the session is asked for: by POST until the server was found not to know that.
+    pub(super) fn session_method(&self) -> Method {
+        if self.asks_by_get.load(Relaxed) { Method::GET } else { Method::POST }
     }
-    hasher.finish()
-}
 
-fn existence(json: &Json<'_>) -> Result<Existence, Misread> {
-    let (exists, chat, phone) = read::existence(json).ok_or(Misread)?;
-    Ok(Existence { exists, chat, phone })
-}
-
-fn session(json: &Json<'_>) -> Result<Session, Misread> {
-    let (status, me, pushname) = read::session(json).ok_or(Misread)?;
-    Ok(Session { status: status.into(), me, pushname })
+    /// Whether an error says for the first time that the session has to be asked for by GET.
+    pub(super) fn asks_by_get_now(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::Route && !self.asks_by_get.swap(true, Relaxed)
+    }
 }

@@ -1,38 +1,40 @@
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use reqwest::{
-    Method, Request, Response, Url,
+    Method, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{Instrument, Span, debug, debug_span, field, trace};
 
 use super::{
-    Read,
     builder::{Credentials, Route, wrong},
+    http::{HttpExchange, HttpRequest, HttpResponse},
 };
 use crate::{
     ChatId, ContactName, Error, ErrorKind, InstanceId, Phone,
+    redact::Redactor,
     retry::parse_retry_after,
     wire::{
-        answer,
-        json::Misread,
-        redact::Redactor,
+        answer::{self, Read, Reply},
         request::{self, BodyStart},
     },
 };
 
 /// Of the answer to one question, this much is read.
 const MAX_BODY: usize = 64 * 1024;
+/// The headers of an answer that are looked at.
+pub(super) const HEADERS_OF_USE: [HeaderName; 2] = [RETRY_AFTER, DATE];
 /// Of a page of up to 1,000 entries, this much is read.
 const MAX_PAGE: usize = 8 * 1024 * 1024;
 
 /// What a transport is made of.
 pub(super) struct Setup {
-    pub(super) http: reqwest::Client,
-    /// Whether the HTTP client is the user's own, and may follow redirects.
-    pub(super) follows_redirects: bool,
+    pub(super) http: Arc<dyn HttpExchange>,
     pub(super) base: Url,
     pub(super) instance: InstanceId,
     pub(super) token: SecretString,
@@ -44,8 +46,7 @@ pub(super) struct Setup {
 
 /// Makes requests and reads answers; neither waits nor repeats.
 pub(super) struct Transport {
-    http: reqwest::Client,
-    follows_redirects: bool,
+    http: Arc<dyn HttpExchange>,
     base: Url,
     instance: InstanceId,
     timeout: Duration,
@@ -71,13 +72,6 @@ pub(super) struct Call {
     hint: &'static str,
 }
 
-/// An answer as it came.
-struct Reply {
-    status: u16,
-    retry_after: Option<Duration>,
-    body: Vec<u8>,
-}
-
 impl Transport {
     pub(super) fn new(setup: Setup) -> Result<Self, Error> {
         let (instance, token) = (setup.instance.as_str(), setup.token.expose_secret());
@@ -94,9 +88,8 @@ impl Transport {
             write_query: request::query(in_write_query),
             read_query: request::query(in_read_query),
             update_url: setup.base.clone(),
-            redactor: Redactor::new(setup.token.clone(), instance),
+            redactor: Redactor::new(setup.token.clone()).hiding(instance),
             http: setup.http,
-            follows_redirects: setup.follows_redirects,
             base: setup.base,
             instance: setup.instance,
             timeout: setup.timeout,
@@ -210,8 +203,8 @@ impl Transport {
     pub(super) async fn attempt<T>(&self, call: &Call, number: u32, read: Read<T>) -> Result<T, Error> {
         let span = self.span(call, number);
         let began = Instant::now();
-        let reply = self.exchange(call).instrument(span.clone()).await;
-        let result = reply.and_then(|reply| self.interpret(&reply, read));
+        let answer = self.exchange(call).instrument(span.clone()).await;
+        let result = answer.and_then(|answer| self.interpret(&answer, call.is_read, read));
         let result = result.map_err(|error| finish(error, call));
         log(&span, result.as_ref().err(), began.elapsed());
         result
@@ -228,39 +221,35 @@ impl Transport {
         )
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Reply, Error> {
-        let response = self.http.execute(self.request(call)).await.map_err(unanswered)?;
-        if self.follows_redirects && *response.url() != call.url {
-            let hint = "the HTTP client given to the builder follows redirects; set its policy to none()";
-            return Err(Error::new(ErrorKind::Configuration).with_doubt(true).with_hint(hint));
+    async fn exchange(&self, call: &Call) -> Result<HttpResponse, Error> {
+        let answer = self.http.exchange(self.request(call)).await?;
+        Span::current().record("status", answer.status);
+        Ok(answer)
+    }
+
+    fn request(&self, call: &Call) -> HttpRequest {
+        let mut headers = self.headers.clone();
+        if call.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let status = response.status().as_u16();
-        Span::current().record("status", status);
-        let retry_after = retry_after(response.headers());
-        let (body, end) = read_body(response, call.max_answer).await;
-        match end {
-            // Without all of a good answer nothing is proven; a bad one is bad by its status already.
-            Err(error) if (200..300).contains(&status) => Err(error.with_status(status)),
-            _ => Ok(Reply { status, retry_after, body }),
+        HttpRequest {
+            method: call.method.clone(),
+            url: call.url.clone(),
+            headers,
+            body: call.body.clone(),
+            timeout: self.timeout,
+            max_answer: call.max_answer,
         }
     }
 
-    fn request(&self, call: &Call) -> Request {
-        let mut request = Request::new(call.method.clone(), call.url.clone());
-        request.headers_mut().clone_from(&self.headers);
-        *request.timeout_mut() = Some(self.timeout);
-        if let Some(body) = &call.body {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *request.body_mut() = Some(body.clone().into());
-        }
-        request
-    }
-
-    fn interpret<T>(&self, reply: &Reply, read: Read<T>) -> Result<T, Error> {
-        let misread = |Misread| Error::new(ErrorKind::Decode).with_status(reply.status);
-        let value =
-            answer::understand(reply.status, &reply.body, &self.redactor).and_then(|json| read(&json).map_err(misread));
-        value.map_err(|error| match reply.retry_after {
+    fn interpret<T>(&self, answer: &HttpResponse, is_read: bool, read: Read<T>) -> Result<T, Error> {
+        let reply = Reply { status: answer.status, body: &answer.body };
+        let value = if is_read {
+            answer::of_read(reply, read, &self.redactor)
+        } else {
+            answer::of_update(reply, read, &self.redactor)
+        };
+        value.map_err(|error| match retry_after(answer) {
             Some(wait) => error.with_retry_after(wait),
             None => error,
         })
@@ -293,7 +282,7 @@ fn secret_header(text: &str) -> Result<HeaderValue, Error> {
 
 fn finish(error: Error, call: &Call) -> Error {
     let error = if error.kind() == ErrorKind::Route { error.with_hint(call.hint) } else { error };
-    if call.is_read { error.without_doubt() } else { error }
+    if call.is_read { error.of_read() } else { error }
 }
 
 fn log(span: &Span, error: Option<&Error>, elapsed: Duration) {
@@ -304,42 +293,9 @@ fn log(span: &Span, error: Option<&Error>, elapsed: Duration) {
     });
 }
 
-/// Reads a body up to `max` bytes; what was read stays, whatever the end.
-async fn read_body(mut response: Response, max: usize) -> (Vec<u8>, Result<(), Error>) {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > max => {
-                body.extend_from_slice(&chunk[..max - body.len()]);
-                let hint = "the answer is larger than any that the API gives";
-                return (body, Err(Error::new(ErrorKind::Decode).with_hint(hint)));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return (body, Ok(())),
-            Err(error) => return (body, Err(unanswered(error))),
-        }
-    }
-}
-
-/// Tells by *when* a request failed what may have become of it.
-fn unanswered(error: reqwest::Error) -> Error {
-    let kind = if error.is_builder() || error.is_redirect() {
-        ErrorKind::Configuration
-    } else if error.is_connect() {
-        ErrorKind::Connect
-    } else if error.is_timeout() {
-        ErrorKind::Timeout
-    } else {
-        ErrorKind::Interrupted
-    };
-    // The URL can carry the token.
-    Error::new(kind).because(error.without_url())
-}
-
 /// `Retry-After`, by the clock of the server where it tells the time.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok();
-    let value = text(RETRY_AFTER)?;
-    let now = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+fn retry_after(answer: &HttpResponse) -> Option<Duration> {
+    let value = answer.header(&RETRY_AFTER)?;
+    let now = answer.header(&DATE).and_then(|date| httpdate::parse_http_date(date).ok());
     parse_retry_after(value, now.unwrap_or_else(SystemTime::now))
 }

@@ -48,13 +48,39 @@ impl ChatId {
         Some(Phone(self.0.strip_suffix(PHONE)?.into()))
     }
 
+    /// Whether both are one person by the known variants of a phone number.
+    ///
+    /// Some numbers exist in two spellings, of which WhatsApp knows one: Brazilian mobiles with and without the ninth digit (`55 11 9 6124
+    /// 7467`), Mexican numbers as `52` and `521`, Argentine ones as `54` and `549`. This says that two ids may mean one person; which
+    /// of them to write to, only the server knows. No number is rewritten.
+    ///
+    /// Eight Brazilian digits that begin with 2 to 5 are a landline, and no variant of a mobile.
+    ///
+    /// ```
+    /// use wawp_contacts::ChatId;
+    ///
+    /// let chat = |text: &str| text.parse::<ChatId>();
+    /// assert!(chat("+55 11 96124 7467")?.is_variant_of(&chat("+55 11 6124 7467")?));
+    /// assert!(!chat("+55 11 96124 7467")?.is_variant_of(&chat("+55 21 6124 7467")?));
+    /// # Ok::<(), wawp_contacts::contact::ParseChatIdError>(())
+    /// ```
+    #[must_use]
+    pub fn is_variant_of(&self, other: &Self) -> bool {
+        self == other
+            || match (self.0.strip_suffix(PHONE), other.0.strip_suffix(PHONE)) {
+                (Some(one), Some(two)) => same_line(one) == same_line(two),
+                _ => false,
+            }
+    }
+
     pub(super) fn of_phone(digits: &[u8]) -> Self {
         Self::of(digits, PHONE)
     }
 
     fn of(digits: &[u8], server: &str) -> Self {
         let mut text = String::with_capacity(digits.len() + server.len());
-        text.extend(digits.iter().copied().map(char::from));
+        // Digits are ASCII: checked as one piece they cost less than pushed one by one.
+        text.push_str(str::from_utf8(digits).unwrap_or_default());
         text.push_str(server);
         Self(text.into())
     }
@@ -78,6 +104,26 @@ impl FromStr for ChatId {
                 _ => Err(ParseChatIdError::LongLid),
             },
         }
+    }
+}
+
+/// What is the same in all variants of a number: the country code, the area code where it stands in between, the rest.
+fn same_line(digits: &str) -> (&str, &str, &str) {
+    let whole = ("", "", digits);
+    let Some((country, national)) = digits.split_at_checked(2) else { return whole };
+    match (country, national.len()) {
+        ("52", 11) => national.strip_prefix('1').map_or(whole, |line| (country, "", line)),
+        ("54", 11) => national.strip_prefix('9').map_or(whole, |line| (country, "", line)),
+        ("52" | "54", 10) => (country, "", national),
+        ("55", 10 | 11) => {
+            let (area, line) = national.split_at(2);
+            let line = if line.len() == 9 { line.strip_prefix('9') } else { Some(line) };
+            match line.filter(|line| !line.starts_with(['2', '3', '4', '5'])) {
+                Some(line) if !area.contains('0') => (country, area, line),
+                _ => whole,
+            }
+        }
+        _ => whole,
     }
 }
 
@@ -273,7 +319,50 @@ mod tests {
         assert_eq!(phone.phone().map(ChatId::from), Some(phone));
     }
 
+    #[test]
+    fn known_variants_of_a_number_are_one_person_and_others_are_not() {
+        let is_variant = |one: &str, two: &str| {
+            let (one, two): (ChatId, ChatId) = (one.parse().unwrap(), two.parse().unwrap());
+            assert_eq!(one.is_variant_of(&two), two.is_variant_of(&one));
+            one.is_variant_of(&two)
+        };
+        for (one, two) in [
+            ("5511961247467", "551161247467"),
+            ("5531998765432", "553198765432"),
+            ("5212221282570", "522221282570"),
+            ("5491123450606", "541123450606"),
+            ("123456789012345@lid", "123456789012345@lid"),
+            ("12025550142", "12025550142@s.whatsapp.net"),
+        ] {
+            assert!(is_variant(one, two), "{one} {two}");
+        }
+        for (one, two) in [
+            ("5511961247467", "552161247467"),
+            ("5511961247467", "5511861247467"),
+            ("5511932547467", "551132547467"),
+            ("5511961247467", "5511961247468"),
+            ("5212221282570", "5222212825701"),
+            ("5212221282570", "542221282570"),
+            ("5491123450606", "521123450606"),
+            ("4491123450606", "441123450606"),
+            ("551161247467", "551161247467@lid"),
+            ("12025550142", "2025550142"),
+        ] {
+            assert!(!is_variant(one, two), "{one} {two}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn variants_are_symmetric_reflexive_and_never_rewritten(
+            one in "(52|54|55)[19]?[0-9]{10,11}", two in "(52|54|55)[19]?[0-9]{10,11}"
+        ) {
+            let (a, b): (ChatId, ChatId) = (one.parse().unwrap(), two.parse().unwrap());
+            prop_assert!(a.is_variant_of(&a) && b.is_variant_of(&b));
+            prop_assert_eq!(a.is_variant_of(&b), b.is_variant_of(&a));
+            prop_assert_eq!(a.as_str().strip_suffix("@c.us"), Some(&*one));
+        }
+
         #[test]
         fn an_id_reads_back_as_itself(text in "[+0-9:]{0,22}(@([cC].us|s.whatsapp.net|LID|lid))?") {
             if let Ok(chat) = text.parse::<ChatId>() {

@@ -1,6 +1,13 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, SeqAccess, Visitor},
+    ser::SerializeSeq,
+};
 use sha2::{Digest, Sha256};
+
+use super::hex;
 
 /// The name that an address book shows for a contact: a first name and perhaps a last name.
 ///
@@ -71,6 +78,25 @@ impl ContactName {
         }
     }
 
+    /// Whether a text is the full name; compares without joining it.
+    ///
+    /// ```
+    /// use wawp_contacts::ContactName;
+    ///
+    /// let name = ContactName::new("Ada", "Lovelace")?;
+    /// assert!(name.is_full("Ada Lovelace"));
+    /// assert!(!name.is_full("Ada"));
+    /// # Ok::<(), wawp_contacts::contact::NameError>(())
+    /// ```
+    #[must_use]
+    pub fn is_full(&self, full: &str) -> bool {
+        match (full.strip_prefix(self.first()), self.last()) {
+            (Some(rest), Some(last)) => rest.strip_prefix(' ') == Some(last),
+            (Some(rest), None) => rest.is_empty(),
+            (None, _) => false,
+        }
+    }
+
     /// A stable mark of this name, to compare by.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
@@ -95,6 +121,47 @@ impl fmt::Display for ContactName {
     }
 }
 
+/// As `["First"]` or `["First", "Last"]`.
+impl Serialize for ContactName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut parts = serializer.serialize_seq(Some(1 + usize::from(self.last.is_some())))?;
+        parts.serialize_element(self.first())?;
+        if let Some(last) = self.last() {
+            parts.serialize_element(last)?;
+        }
+        parts.end()
+    }
+}
+
+/// Takes and refuses what [`ContactName::new`] does.
+impl<'de> Deserialize<'de> for ContactName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(PartsVisitor)
+    }
+}
+
+struct PartsVisitor;
+
+impl<'de> Visitor<'de> for PartsVisitor {
+    type Value = ContactName;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a first name and perhaps a last name")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+        let first: Part<'de> = parts.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+        let last: Option<Part<'de>> = parts.next_element()?;
+        if parts.next_element::<Part<'de>>()?.is_some() {
+            return Err(A::Error::invalid_length(3, &self));
+        }
+        ContactName::new(&first.0, last.as_ref().map_or("", |last| &last.0)).map_err(A::Error::custom)
+    }
+}
+
+#[derive(Deserialize)]
+struct Part<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// Why a text cannot be a contact's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -111,8 +178,11 @@ pub enum NameError {
 ///
 /// The rest is the start of a SHA-256 over the version, the first name, and, if there is a last name, a zero byte and the
 /// last name. A ledger outlives the process and the compiler, so this may only change together with the version.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint([u8; 16]);
+///
+/// Serialised as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(#[serde(with = "hex")] [u8; 16]);
 
 impl Fingerprint {
     const VERSION: u8 = 1;
@@ -132,9 +202,7 @@ impl Fingerprint {
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fingerprint(")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
+        write!(f, "Fingerprint({})", hex::Hex(&self.0))
     }
 }
 
@@ -176,6 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_serialised_as_one_or_two_texts_and_a_mark_as_hex() {
+        for (first, last, golden) in GOLDEN {
+            let name = ContactName::new(first, last).unwrap();
+            let json = serde_json::to_value(&name).unwrap();
+            let parts = if last.is_empty() { serde_json::json!([first]) } else { serde_json::json!([first, last]) };
+            assert_eq!(json, parts);
+            assert_eq!(serde_json::to_value(name.fingerprint()).unwrap(), golden);
+            assert_eq!(serde_json::from_value::<Fingerprint>(golden.into()).unwrap(), name.fingerprint());
+            assert_eq!(serde_json::from_value::<ContactName>(json).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_read() {
+        for json in ["[]", r#"["",""]"#, r#"[" "]"#, r#"["a\nb"]"#, r#"["a","b","c"]"#, r#"["a",null]"#, r#""a""#, "{}"]
+        {
+            assert!(serde_json::from_str::<ContactName>(json).is_err(), "{json}");
+        }
+        assert!(serde_json::from_str::<Fingerprint>(r#""01""#).is_err());
+        assert_eq!(serde_json::from_str::<ContactName>(r#"[""," Bob "]"#).unwrap().first(), "Bob");
+    }
+
+    #[test]
     fn a_fingerprint_tells_first_from_last_name() {
         let mark = |first, last| ContactName::new(first, last).unwrap().fingerprint();
         assert_ne!(mark("Ada", "Lovelace"), mark("Ada Lovelace", ""));
@@ -189,6 +280,11 @@ mod tests {
                 prop_assert!(!name.first().trim().is_empty());
                 prop_assert!(name.last().is_none_or(|last| !last.trim().is_empty()));
                 prop_assert_eq!(name.full(), name.to_string());
+                prop_assert!(name.is_full(&name.full()));
+                for other in [name.full() + "x", name.full() + " ", String::new(), name.full().repeat(2)] {
+                    prop_assert!(!name.is_full(&other));
+                }
+                prop_assert_eq!(serde_json::from_str::<ContactName>(&serde_json::to_string(&name).unwrap()).unwrap(), name);
             }
         }
     }

@@ -46,9 +46,8 @@ impl FromStr for Phone {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = Digits::read(text)?;
-        let mut phone = String::with_capacity(digits.len);
-        phone.extend(digits.as_bytes().iter().copied().map(char::from));
-        Ok(Self(phone.into()))
+        // Digits are ASCII.
+        Ok(Self(str::from_utf8(digits.as_bytes()).unwrap_or_default().into()))
     }
 }
 
@@ -132,9 +131,9 @@ impl Digits {
         Self::plain(text).map_or_else(|| Reader::read(text), Ok)
     }
 
-    /// The way of nearly all rows: ASCII digits and nothing else.
+    /// The way of nearly all rows: ASCII digits, perhaps behind a `+`, and nothing else.
     fn plain(text: &str) -> Option<Self> {
-        let bytes = text.as_bytes();
+        let bytes = text.strip_prefix('+').unwrap_or(text).as_bytes();
         let plain =
             (7..=Self::LONGEST).contains(&bytes.len()) && bytes[0] != b'0' && bytes.iter().all(u8::is_ascii_digit);
         plain.then(|| Self::from(bytes))
@@ -269,7 +268,37 @@ impl Reader {
     }
 }
 
-/// What a character is in a phone number.
+/// The digits of a national number: `None` if the text holds anything but digits and what may stand between them.
+#[cfg(feature = "phone")]
+pub(super) fn national_digits(text: &str) -> Option<String> {
+    let (number, parameters) = split_tel(text);
+    if !parameters.is_empty() || is_decimal(number) {
+        return None;
+    }
+    let mut digits = String::with_capacity(number.len());
+    for sign in number.chars().map(Sign::of) {
+        match sign {
+            Sign::Digit(digit) => digits.push(char::from(b'0' + digit)),
+            Sign::Open | Sign::Close | Sign::Gap | Sign::Invisible => {}
+            Sign::Plus | Sign::Other => return None,
+        }
+    }
+    (!digits.is_empty()).then_some(digits)
+}
+
+/// Whether a number says itself that it is international: by a `+`, or by `00`.
+#[cfg(feature = "phone")]
+pub(crate) fn is_international(text: &str) -> bool {
+    let signs = split_tel(text).0.chars().map(Sign::of);
+    let mut signs = signs.filter(|sign| !matches!(sign, Sign::Open | Sign::Close | Sign::Gap | Sign::Invisible));
+    match signs.next() {
+        Some(Sign::Plus) => true,
+        Some(Sign::Digit(0)) => signs.next() == Some(Sign::Digit(0)),
+        _ => false,
+    }
+}
+
+/// What a character is in a phone number: the one table of digits and separators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sign {
     Digit(u8),
@@ -286,14 +315,15 @@ impl Sign {
         match character {
             '0'..='9' => Self::Digit(character as u8 - b'0'),
             '+' | '＋' => Self::Plus,
-            '(' | '（' => Self::Open,
-            ')' | '）' => Self::Close,
+            '(' | '（' | '[' => Self::Open,
+            ')' | '）' | ']' => Self::Close,
             // With all hyphens and dashes, the minus, and what Japanese keyboards have for them.
             ' '
             | '\t'
             | '-'
             | '.'
             | '/'
+            | '·'
             | '．'
             | '／'
             | '\u{2010}'..='\u{2015}'
@@ -402,6 +432,7 @@ mod tests {
             ("۴۴۷۷۰۰۹۰۰۱۲۳", "447700900123"),
             ("+९१ ८१२३४ ९७०९४", "918123497094"),
             ("+290 2345", "2902345"),
+            ("[+44] 7700·900123", "447700900123"),
             ("123456789012345", "123456789012345"),
             ("00123456789012345", "123456789012345"),
         ] {
@@ -444,6 +475,7 @@ mod tests {
             ("+1 202 xxx xxxx", NotAPhone),
             ("12025550142\n12025550143", NotAPhone),
             ("12025550142, 12025550143", NotAPhone),
+            ("12025550142·[x]", NotAPhone),
             ("²12025550142", NotAPhone),
             ("+", TooShort),
             ("00", TooShort),

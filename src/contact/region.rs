@@ -15,7 +15,10 @@ use std::{
 use unicode_normalization::UnicodeNormalization;
 
 use self::plan::Plan;
-use super::{ParsePhoneError, Phone};
+use super::{
+    ParsePhoneError, Phone,
+    phone::{is_international, national_digits},
+};
 
 mod plan;
 
@@ -159,55 +162,6 @@ impl Phone {
             _ => Err(text.parse::<Self>().err().unwrap_or(misfit)),
         }
     }
-}
-
-/// Whether a phone number says itself that it is international.
-pub(crate) fn is_international(text: &str) -> bool {
-    let text = text.trim_start();
-    let bare = text.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("tel:")).map_or(text, |_| &text[4..]);
-    let mut marks = bare.chars().filter(|char| *char == '+' || *char == '＋' || char.is_alphanumeric());
-    match marks.next() {
-        Some('+' | '＋') => true,
-        Some('0') => marks.next() == Some('0'),
-        _ => false,
-    }
-}
-
-/// The digits of a text that holds digits and the usual separators only.
-fn national_digits(text: &str) -> Option<String> {
-    let bare = text.trim();
-    let bare = bare.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("tel:")).map_or(bare, |_| &bare[4..]);
-    let mut digits = String::with_capacity(bare.len());
-    for char in bare.chars() {
-        if let Some(digit) = ascii_digit(char) {
-            digits.push(digit);
-        } else if !is_separator(char) {
-            return None;
-        }
-    }
-    (!digits.is_empty()).then_some(digits)
-}
-
-fn ascii_digit(char: char) -> Option<char> {
-    let zero = match char {
-        '0'..='9' => return Some(char),
-        '０'..='９' => '０',
-        '٠'..='٩' => '٠',
-        '۰'..='۹' => '۰',
-        '०'..='९' => '०',
-        _ => return None,
-    };
-    char::from_digit(u32::from(char) - u32::from(zero), 10)
-}
-
-/// White space, brackets, dashes, dots, slashes, and the invisible marks that come with copied text.
-fn is_separator(char: char) -> bool {
-    char.is_whitespace()
-        || matches!(
-            char,
-            '(' | ')' | '[' | ']' | '-' | '.' | '/' | '·' | '\u{ad}' | '−' | '－' | '（' | '）' | '\u{feff}'
-        )
-        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2010}'..='\u{2015}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
 }
 
 #[cfg(test)]

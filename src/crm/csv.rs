@@ -66,11 +66,8 @@ impl<R: Read> Csv<R> {
 
     /// Reads the record that was found.
     fn row(&mut self, line: u64, last_line: u64) -> Result<CrmContact, Refusal> {
-        let malformed = |crm_id: Option<&str>, detail| Refusal {
-            reason: RefusalReason::Malformed,
-            line: Some(line),
-            crm_id: crm_id.map(str::to_owned),
-            detail,
+        let malformed = |crm_id: Option<&str>, detail: String| {
+            Refusal::new(RefusalReason::Malformed, detail).at_line(line).of_row(crm_id)
         };
         let Some(text) = self.records.text() else {
             return Err(malformed(None, "the row is not UTF-8; save the file as UTF-8".into()));
@@ -102,7 +99,7 @@ impl<R: Read> Iterator for Csv<R> {
         let row = match self.records.next() {
             Ok(Some(Found::Record { line, last_line })) => self.row(line, last_line),
             Ok(Some(Found::Broken { line, detail })) => {
-                Err(Refusal { reason: RefusalReason::Malformed, line: Some(line), crm_id: None, detail: detail.into() })
+                Err(Refusal::new(RefusalReason::Malformed, detail).at_line(line))
             }
             Ok(None) => {
                 self.ended = true;

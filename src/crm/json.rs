@@ -4,16 +4,14 @@ use std::{
     io::{self, BufRead, BufReader, Read},
 };
 
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{
     CrmContact, Mapping, Refusal, RefusalReason, RowError, SourceError,
     mapping::{Field, PerField, Vocabulary, fold_into},
     row::RowReader,
 };
+use crate::json::{Json, Key};
 
 /// The longest line; a longer one is refused rather than kept in memory.
 const LIMIT: u64 = 1 << 20;
@@ -86,17 +84,18 @@ impl<R: Read> JsonLines<R> {
 
     fn row(&mut self) -> Result<CrmContact, Refusal> {
         let line = self.line;
-        let malformed = |detail| Refusal { reason: RefusalReason::Malformed, line: Some(line), crm_id: None, detail };
+        let malformed = |detail| Refusal::new(RefusalReason::Malformed, detail).at_line(line);
         let mut json = serde_json::Deserializer::from_slice(&self.bytes);
         let object = Object { vocabulary: &self.vocabulary, name: &mut self.name };
         let values = object.deserialize(&mut json).and_then(|values| json.end().map(|()| values));
         let values = values.map_err(|error| malformed(format!("the line is no JSON object: {}", about(&error))))?;
-        if let Some((field, kind)) =
-            values.iter().zip(Field::ALL).find_map(|(value, field)| Some((field, value.misfit()?)))
-        {
-            return Err(malformed(format!("the value of {field:?} is {kind}; it must be a text or a whole number")));
+        let mut texts = Field::ALL.map(|_| None);
+        for ((slot, value), field) in texts.iter_mut().zip(&values).zip(Field::ALL) {
+            *slot = text(value).map_err(|kind| {
+                malformed(format!("the value of {field:?} is {kind}; it must be a text or a whole number"))
+            })?;
         }
-        self.rows.read(line, &values.each_ref().map(Value::text))
+        self.rows.read(line, &texts.each_ref().map(Option::as_deref))
     }
 
     fn step(&mut self) -> Result<Option<CrmContact>, RowError> {
@@ -107,9 +106,8 @@ impl<R: Read> JsonLines<R> {
             }
             if self.is_overlong() {
                 self.skip_rest_of_line().map_err(failed)?;
-                let detail = "the line is longer than 1 MiB".into();
-                let refusal = Refusal { reason: RefusalReason::Malformed, line: Some(self.line), crm_id: None, detail };
-                return Err(RowError::Refused(refusal));
+                let refusal = Refusal::new(RefusalReason::Malformed, "the line is longer than 1 MiB");
+                return Err(RowError::Refused(refusal.at_line(self.line)));
             }
             if !self.bytes.trim_ascii().is_empty() {
                 return self.row().map(Some).map_err(RowError::Refused);
@@ -141,21 +139,21 @@ fn about(error: &serde_json::Error) -> String {
     format!("{what} at character {}", error.column())
 }
 
-/// The value of one field.
-enum Value<'a> {
-    /// The field is not there, or null.
-    None,
-    Text(Cow<'a, str>),
-    Misfit(&'static str),
-}
-
-impl Value<'_> {
-    fn text(&self) -> Option<&str> {
-        if let Self::Text(text) = self { Some(text) } else { None }
-    }
-
-    fn misfit(&self) -> Option<&'static str> {
-        if let Self::Misfit(kind) = self { Some(kind) } else { None }
+/// The text of a value: `None` if there is none, or what is wrong with it.
+///
+/// A number that left a spreadsheet as `15551234567.0` is whole; beyond 2^53 its last digits are lost.
+fn text<'a>(value: &'a Json<'_>) -> Result<Option<Cow<'a, str>>, &'static str> {
+    match value {
+        Json::Null => Ok(None),
+        Json::Text(text) => Ok(Some(Cow::Borrowed(text))),
+        Json::Whole(number) => Ok(Some(number.to_string().into())),
+        Json::Number(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
+            Ok(Some(number.to_string().into()))
+        }
+        Json::Number(_) => Err("no whole number"),
+        Json::Bool(_) => Err("a truth value"),
+        Json::List(_) => Err("a list"),
+        Json::Object(_) => Err("an object"),
     }
 }
 
@@ -166,26 +164,22 @@ struct Object<'m> {
 }
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
-    type Value = PerField<Value<'de>>;
+    type Value = PerField<Json<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-/// A key, borrowed where the text allows it.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
 impl<'de> Visitor<'de> for Object<'_> {
-    type Value = PerField<Value<'de>>;
+    type Value = PerField<Json<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut values = Field::ALL.map(|_| (usize::MAX, Value::None));
+        let mut values = Field::ALL.map(|_| (usize::MAX, Json::Null));
         while let Some(Key(key)) = map.next_key()? {
             fold_into(self.name, &key);
             let fields = self.vocabulary.fields(self.name);
@@ -193,82 +187,16 @@ impl<'de> Visitor<'de> for Object<'_> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let value = map.next_value::<Value<'de>>()?;
+            let value = map.next_value::<Json<'de>>()?;
             for (field, rank) in fields {
                 let slot = &mut values[*field as usize];
                 if *rank < slot.0 {
-                    *slot = (*rank, value.copied());
+                    // One value can be that of two fields, when both are mapped to it.
+                    *slot = (*rank, value.clone());
                 }
             }
         }
         Ok(values.map(|(_, value)| value))
-    }
-}
-
-impl Value<'_> {
-    /// One value can be that of two fields, when both are mapped to it.
-    fn copied(&self) -> Self {
-        match self {
-            Self::None => Self::None,
-            Self::Text(text) => Self::Text(text.clone()),
-            Self::Misfit(kind) => Self::Misfit(kind),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Value<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Value::None)
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Value::Text(text.into()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Value::Text(text.to_owned().into()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Value::Text(number.to_string().into()))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(Value::Text(number.to_string().into()))
-    }
-
-    /// A number that left a spreadsheet as `15551234567.0` is whole; beyond 2^53 its last digits are lost.
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        let is_whole = number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
-        Ok(if is_whole { Value::Text(number.to_string().into()) } else { Value::Misfit("no whole number") })
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Value::Misfit("a truth value"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Misfit("a list"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Misfit("an object"))
     }
 }
 

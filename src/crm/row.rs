@@ -34,14 +34,10 @@ impl RowReader {
 
     pub(super) fn read(&mut self, line: u64, texts: &Texts<'_>) -> Result<CrmContact, Refusal> {
         let id = filled(texts, Field::Id);
-        let refusal = |(reason, detail): (RefusalReason, String)| Refusal {
-            reason,
-            line: Some(line),
-            crm_id: id.map(str::to_owned),
-            detail,
-        };
+        let refusal = |(reason, detail)| Refusal::new(reason, detail).at_line(line).of_row(id);
         let Some(id) = id else {
-            return Err(refusal((RefusalReason::NoId, "the row has no id; give it the CRM's own".into())));
+            let no_id = refusal((RefusalReason::NoId, "the row has no id; give it the CRM's own".into()));
+            return Err(no_id.claiming(self.person(texts).ok()));
         };
         let chat = self.person(texts).map_err(refusal)?;
         let (first, last) = names(texts);

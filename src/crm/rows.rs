@@ -10,11 +10,19 @@ use super::{CrmContact, RowError};
 /// A source of rows as a stream, made by [`rows`].
 #[derive(Debug, Clone)]
 #[must_use = "a stream does nothing until it is polled"]
-pub struct Rows<I>(I);
+pub struct Rows<I> {
+    rows: I,
+    /// How many rows were given since the executor last had its turn.
+    in_a_row: u16,
+}
+
+/// So many rows are read in well under a millisecond, unless the disk is slow.
+const TURN: u16 = 256;
 
 /// Makes rows a [`Stream`], as the sync takes them.
 ///
-/// The stream is always ready: reading a file blocks for no longer than the disk does.
+/// Reading a file blocks for no longer than the disk does, and every few hundred rows the executor gets its turn: whoever tells the reader to
+/// stop is heard, though a source may have nothing but rows that are refused.
 ///
 /// ```
 /// use futures_util::StreamExt;
@@ -32,7 +40,7 @@ pub fn rows<I>(rows: I) -> Rows<I::IntoIter>
 where
     I: IntoIterator<Item = Result<CrmContact, RowError>>,
 {
-    Rows(rows.into_iter())
+    Rows { rows: rows.into_iter(), in_a_row: 0 }
 }
 
 /// The iterator is never pinned, only called.
@@ -41,11 +49,48 @@ impl<I> Unpin for Rows<I> {}
 impl<I: Iterator<Item = Result<CrmContact, RowError>>> Stream for Rows<I> {
     type Item = I::Item;
 
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.get_mut().0.next())
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.in_a_row == TURN {
+            this.in_a_row = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        this.in_a_row += 1;
+        Poll::Ready(this.rows.next())
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
+        self.rows.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, StreamExt, stream};
+
+    use super::*;
+    use crate::crm::{Refusal, RefusalReason};
+
+    #[test]
+    fn a_source_of_refused_rows_only_lets_others_have_their_turn() {
+        let refused = || Err(RowError::Refused(Refusal::new(RefusalReason::NoPhone, "no phone")));
+        let mut source = rows(std::iter::repeat_with(refused));
+        let mut taken = 0;
+        while source.next().now_or_never().is_some() {
+            taken += 1;
+        }
+        assert_eq!(taken, usize::from(TURN));
+        assert!(source.next().now_or_never().is_some(), "the next turn is ours again");
+    }
+
+    #[tokio::test]
+    async fn every_row_comes_though_turns_are_given_away() {
+        let many = (0..1_000).map(|n| Ok(CrmContact::new(n.to_string(), "447700900123".parse().unwrap())));
+        let (ids, ()) = tokio::join!(
+            rows(many).map(|row| row.unwrap().id).collect::<Vec<_>>(),
+            stream::iter(0..3).for_each(|_| tokio::task::yield_now()),
+        );
+        assert!(ids.iter().map(|id| id.parse::<usize>().unwrap()).eq(0..1_000));
     }
 }

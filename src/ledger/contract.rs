@@ -1,20 +1,26 @@
 //! The suite that every ledger must pass: one test per sentence of the trait.
 //!
 //! [`ledger_contract!`](crate::ledger_contract) turns the clauses below into tests of one ledger. Values are made from fixed
-//! seeds, so that a failure repeats; its message names the seed. A clause gets an empty ledger and panics if it does not hold.
+//! seeds, so that a failure repeats; its message names the seed. A clause gets an empty ledger and panics if it does not hold. Leases
+//! are tried with times of some milliseconds, so the ledger's clock must be a real one.
 
 #![expect(clippy::missing_panics_doc, reason = "to panic is how a clause says that it does not hold")]
 
-use std::{collections::BTreeSet, error::Error as StdError, ops::Range, slice, sync::Arc};
+use std::{collections::BTreeSet, error::Error as StdError, ops::Range, slice};
 
 use self::dice::Dice;
-use super::{
-    Candidate, Cause, Counts, Held, Lease, Ledger, LedgerErrorKind, MemoryLedger, Overwritten, Pushed, Row, RunRecord,
-    Sent, State, Timestamp, Wanted,
+use super::{Counts, InstanceState, Ledger, Query, RunRecord, Wait, Write};
+use crate::{
+    ChatId, ErrorKind, InstanceId,
+    record::{Overwritten, Record, Status},
+    time::Timestamp,
 };
-use crate::{ChatId, ContactName, InstanceId};
 
 mod dice;
+mod diffs;
+mod leases;
+
+pub use self::{diffs::*, leases::*};
 
 /// What a clause gives back; an error, like a panic, means that it does not hold.
 pub type Trial<T = ()> = Result<T, Box<dyn StdError + Send + Sync>>;
@@ -40,26 +46,46 @@ macro_rules! ledger_contract {
 
             $crate::ledger_contract! {
                 @ $ledger;
-                a_row_comes_back_as_it_was_saved
-                rows_are_loaded_in_the_order_asked_for
-                slots_grow_and_are_kept
-                a_save_is_all_or_nothing
-                a_row_stored_since_it_was_loaded_is_a_conflict
-                an_older_lease_may_not_write
-                an_instance_is_leased_once_at_a_time
-                a_lease_is_given_back_when_it_is_dropped
+                a_record_comes_back_as_it_was_stored
+                a_write_that_lost_its_record_takes_nothing_else_with_it
+                of_writes_to_one_revision_exactly_one_is_stored
+                due_records_come_by_time_and_then_by_arrival
+                whoever_is_due_is_served_however_often_others_fail
+                records_are_listed_by_chat_page_by_page
+                records_are_found_by_chat_and_by_alias_each_once
+                an_alias_belongs_to_the_record_that_took_it_last
+                an_absorbed_record_is_gone_and_found_by_the_other
+                a_write_is_lost_if_what_it_absorbs_has_moved_on
+                history_is_stored_with_its_record_or_not_at_all
+                history_is_kept_newest_first
+                counts_agree_with_the_records
                 instances_never_meet
                 an_unknown_instance_is_empty
-                due_rows_are_listed_page_by_page
-                all_rows_are_listed_page_by_page
-                the_first_due_row_says_when_to_look_again
-                a_sift_parts_what_changes_nothing_from_the_rest
-                a_sift_judges_every_difference_of_a_wish
-                a_sift_writes_nothing
-                counts_agree_with_the_rows
-                history_is_kept_newest_first
-                runs_are_kept_newest_first
-                a_closed_instance_stays_closed_across_runs
+                a_state_is_stored_over_the_one_that_was_read
+                runs_are_numbered_from_one_and_listed_newest_first
+                a_lease_is_held_by_one_and_refused_by_name
+                a_lease_ends_when_its_time_is_over
+                an_older_lease_writes_nothing
+                a_renewed_lease_lasts_longer
+                a_released_lease_is_free_and_writes_nothing
+                lanes_write_side_by_side
+                only_what_is_stored_under_a_lease_is_noted
+                a_row_is_unchanged_only_if_nothing_differs
+                rows_are_matched_in_any_order
+                a_repeated_row_is_told_from_the_first
+                staged_records_are_seen_by_their_session_alone
+                a_staged_record_can_be_staged_again
+                a_claim_moves_with_the_record_that_took_it_last
+                a_claim_is_not_taken_from_a_record_that_keeps_it
+                an_unclaimed_row_is_nobodys_unless_it_was_taken
+                rows_that_compete_for_a_person_find_each_other
+                records_are_staged_under_their_aliases
+                an_absorbed_record_is_not_seen_any_more
+                absent_claims_are_listed_once_in_the_order_of_arrival
+                what_is_open_is_listed_as_the_session_sees_it
+                a_tally_counts_what_was_met_and_left_alone
+                a_comparison_stores_what_has_not_lost
+                history_is_stored_by_a_comparison
                 any_run_of_calls_is_answered_like_the_reference
             }
         }
@@ -84,385 +110,319 @@ pub fn block_on(clause: impl Future<Output = Trial>) -> Trial {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(clause)
 }
 
-/// A row loaded after a save is the one saved, one revision on; and so it is after the next save.
+/// A record loaded after a commit is the one stored, one revision on; and so it is after the next one.
 ///
 /// # Errors
 ///
 /// Fails if the ledger does.
-pub async fn a_row_comes_back_as_it_was_saved(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
+pub async fn a_record_comes_back_as_it_was_stored(ledger: &dyn Ledger) -> Trial {
+    let instance = one()?;
     for seed in SEEDS {
         let mut dice = Dice::new(seed);
-        for fresh in dice.rows(40)? {
-            let chat = fresh.chat.clone();
-            let mut row = load(ledger, &chat).await?.unwrap_or(fresh);
+        for chat in dice.chats(12)? {
+            // Not one that has the chat as an alias.
+            let known = load(ledger, &chat).await?.filter(|known| known.chat == chat);
+            let mut record = known.unwrap_or_else(|| Record::new(chat.clone()));
             for _ in 0..3 {
-                dice.change(&mut row)?;
-                ledger.save(&lease, vec![row.clone()], vec![]).await?;
-                let stored = load(ledger, &chat).await?.ok_or("the row is gone")?;
-                let expected = Row { slot: stored.slot, revision: row.revision + 1, ..row };
+                dice.change_own(&mut record)?;
+                store(ledger, &instance, [record.clone().into()]).await?;
+                let stored = load(ledger, &chat).await?.ok_or("the record is gone")?;
+                let expected = Record { revision: record.revision + 1, ..record };
                 assert_eq!(stored, expected, "seed {seed}");
-                row = stored;
+                record = stored;
             }
         }
     }
     Ok(())
 }
 
-/// A load answers in the order of the question, with nothing for those who are not known.
+/// Of a batch, what has lost is told by its place, and all the others are stored.
 ///
 /// # Errors
 ///
 /// Fails if the ledger does.
-pub async fn rows_are_loaded_in_the_order_asked_for(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    let rows = Dice::new(1).rows(30)?;
-    let (known, unknown) = rows.split_at(rows.len() / 2);
-    ledger.save(&lease, known.to_vec(), vec![]).await?;
-    let asked: Vec<_> = unknown.iter().chain(known.iter().rev()).chain(known).map(|row| row.chat.clone()).collect();
-    let loaded = ledger.load(&lease.instance, &asked).await?;
-    assert_eq!(loaded.len(), asked.len());
-    for (place, (chat, row)) in asked.iter().zip(loaded).enumerate() {
-        assert_eq!(row.map(|row| row.chat), (place >= unknown.len()).then(|| chat.clone()));
+pub async fn a_write_that_lost_its_record_takes_nothing_else_with_it(ledger: &dyn Ledger) -> Trial {
+    let (instance, mut dice) = (one()?, Dice::new(1));
+    let records: Vec<Record> = dice.chats(20)?.into_iter().map(Record::new).collect();
+    store(ledger, &instance, records.iter().skip(1).cloned().map(Write::from)).await?;
+    let mut batch = everything(ledger, &instance).await?;
+    batch.push(records[0].clone());
+    for record in &mut batch {
+        dice.change_own(record)?;
+    }
+    let newer = Record { revision: 2, ..batch[3].clone() };
+    let older = Record { revision: 0, ..batch[7].clone() };
+    let again = batch[9].clone();
+    let unknown = Record { revision: 1, ..Record::new("19995550100".parse()?) };
+    let lost = [newer, older, again, unknown];
+    let mut writes: Vec<Write> = batch.iter().chain(&lost).cloned().map(Into::into).collect();
+    writes.remove(7);
+    writes.remove(3);
+    let places: Vec<_> = (writes.len() - lost.len()..writes.len()).collect();
+    assert_eq!(ledger.commit(&instance, None, writes).await?, places);
+    for (place, record) in batch.iter().enumerate() {
+        let stored = load(ledger, &record.chat).await?.ok_or("the record is gone")?;
+        let is_stored = ![3, 7].contains(&place);
+        let expected = Record { revision: record.revision + 1, ..record.clone() };
+        assert_eq!(stored == expected, is_stored, "{place}");
+        assert!(is_stored || stored.revision == 1, "{place}");
+    }
+    assert_eq!(load(ledger, &lost[3].chat).await?, None);
+    Ok(())
+}
+
+/// Whatever writes at the same time, each revision of a record is stored once, and nothing of the others.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn of_writes_to_one_revision_exactly_one_is_stored(ledger: &dyn Ledger) -> Trial {
+    const WRITES: u64 = 40;
+    let (instance, chats) = (one()?, Dice::new(2).chats(3)?);
+    let writer = |name: &'static str| {
+        let (instance, chats) = (instance.clone(), chats.clone());
+        async move {
+            let mut won = Vec::new();
+            for turn in 0..WRITES {
+                let records = ledger.fetch(&instance, Query::Chats(&chats)).await?;
+                let known = |chat: &ChatId| records.iter().find(|record| record.chat == *chat).cloned();
+                let batch = chats.iter().map(|chat| {
+                    let mut record = known(chat).unwrap_or_else(|| Record::new(chat.clone()));
+                    record.seen = Some(crate::record::Seen { name: Some(name.into()), at: Timestamp(turn) });
+                    record
+                });
+                let batch: Vec<Record> = batch.collect();
+                let lost = ledger.commit(&instance, None, batch.iter().cloned().map(Into::into).collect()).await?;
+                let stored = batch.into_iter().enumerate().filter(|(place, _)| !lost.contains(place));
+                won.extend(stored.map(|(_, record)| (record.chat, record.revision)));
+            }
+            Trial::Ok(won)
+        }
+    };
+    let (one, two, three) = tokio::join!(writer("one"), writer("two"), writer("three"));
+    let won = [one?, two?, three?].concat();
+    let distinct: BTreeSet<_> = won.iter().collect();
+    assert_eq!(distinct.len(), won.len(), "a revision was stored twice");
+    for record in everything(ledger, &instance).await? {
+        let stored = won.iter().filter(|(chat, _)| *chat == record.chat).count() as u64;
+        assert_eq!(record.revision, stored, "each that was told to be stored is");
+        assert!(stored >= WRITES, "nobody came through");
     }
     Ok(())
 }
 
-/// Slots are small and different, grow with each new row, and stay with the row; the largest is in the counts.
+/// What is due by a moment comes in the order of time, then of arrival, up to the last moment that there is.
 ///
 /// # Errors
 ///
 /// Fails if the ledger does.
-pub async fn slots_grow_and_are_kept(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    let rows = Dice::new(2).rows(30)?;
-    let chats: Vec<_> = rows.iter().map(|row| row.chat.clone()).collect();
-    for row in rows {
-        ledger.save(&lease, vec![row], vec![]).await?;
+pub async fn due_records_come_by_time_and_then_by_arrival(ledger: &dyn Ledger) -> Trial {
+    let (instance, mut dice) = (one()?, Dice::new(3));
+    let mut expected: Vec<(Timestamp, Record)> = Vec::new();
+    for chat in dice.chats(60)? {
+        let mut record = Record::new(chat);
+        dice.change_own(&mut record)?;
+        store(ledger, &instance, [record.clone().into()]).await?;
+        if dice.one_in(2) {
+            // Stored again at another time, a record keeps its arrival.
+            record.revision = 1;
+            record.status = dice.status();
+            store(ledger, &instance, [record.clone().into()]).await?;
+        }
+        record.revision += 1;
+        expected.extend(record.status.due_at().map(|at| (at, record)));
     }
-    let stored: Vec<_> = ledger.load(&lease.instance, &chats).await?.into_iter().flatten().collect();
-    let slots: Vec<_> = stored.iter().map(|row| row.slot).collect();
-    assert!(slots.is_sorted_by(|one, next| one < next) && slots[0] > 0, "{slots:?}");
-    assert!(
-        slots.iter().zip(1..).all(|(slot, place)| *slot <= place * 2),
-        "slots index arrays, so they are dense: {slots:?}"
-    );
-    assert_eq!(ledger.counts(&lease.instance).await?.last_slot, slots[slots.len() - 1]);
-    ledger.save(&lease, stored, vec![]).await?;
-    let stored = ledger.load(&lease.instance, &chats).await?;
-    assert_eq!(stored.into_iter().flatten().map(|row| row.slot).collect::<Vec<_>>(), slots);
-    Ok(())
-}
-
-/// If one row of a save is refused, nothing of it is stored: no row, no history, no count.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn a_save_is_all_or_nothing(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    let mut dice = Dice::new(3);
-    ledger.save(&lease, dice.rows(20)?, vec![]).await?;
-    let before = (everything(ledger, &lease.instance).await?, ledger.counts(&lease.instance).await?);
-    let mut rows = before.0.clone();
-    rows.iter_mut().try_for_each(|row| dice.change(row))?;
-    rows.push(Row { revision: 9, ..dice.row()? });
-    let entry = dice.overwritten()?;
-    let refused = ledger.save(&lease, rows, vec![entry.clone()]).await;
-    assert!(refused.is_err_and(|error| error.kind() == LedgerErrorKind::Conflict));
-    assert_eq!((everything(ledger, &lease.instance).await?, ledger.counts(&lease.instance).await?), before);
-    assert_eq!(ledger.history(&lease.instance, &entry.chat).await?, []);
-    Ok(())
-}
-
-/// A row is stored only over the revision that it was loaded at, and the error names the contact.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn a_row_stored_since_it_was_loaded_is_a_conflict(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    let fresh = Dice::new(4).row()?;
-    ledger.save(&lease, vec![fresh.clone()], vec![]).await?;
-    let first = load(ledger, &fresh.chat).await?.ok_or("the row is gone")?;
-    ledger.save(&lease, vec![first.clone()], vec![]).await?;
-    let second = load(ledger, &fresh.chat).await?;
-    let later = Row { revision: first.revision + 7, ..first.clone() };
-    for stale in [fresh, first, later] {
-        let Err(error) = ledger.save(&lease, vec![stale.clone()], vec![]).await else {
-            return Err("a stale row was stored".into());
-        };
-        assert_eq!(error.kind(), LedgerErrorKind::Conflict);
-        assert!(error.to_string().contains(stale.chat.as_str()), "{error}");
-        assert_eq!(load(ledger, &stale.chat).await?, second);
+    expected.sort_by_key(|(at, _)| *at);
+    assert!(expected.iter().any(|(at, _)| *at == Timestamp::MAX), "the dice are too kind");
+    for by in Dice::times() {
+        let due: Vec<_> = expected.iter().filter(|(at, _)| *at <= by).map(|(_, record)| record.clone()).collect();
+        for limit in [0, 1, 7, usize::MAX] {
+            let first = due.iter().take(limit).cloned().collect::<Vec<_>>();
+            assert_eq!(ledger.fetch(&instance, Query::Due { by, limit }).await?, first, "by {by:?}, at most {limit}");
+        }
     }
     Ok(())
 }
 
-/// Whoever holds a lease that is not the newest can write nothing at all.
+/// A record that goes to the end of the queue each time lets all others through.
 ///
 /// # Errors
 ///
 /// Fails if the ledger does.
-pub async fn an_older_lease_may_not_write(ledger: &dyn Ledger) -> Trial {
-    let older = forgotten(lease(ledger, "one").await?);
-    let newer = lease(ledger, "one").await?;
-    assert!(newer.fence > older.fence);
-    let now = Timestamp(5);
-    let row = Dice::new(5).row()?;
-    let answers = [
-        ledger.save(&older, vec![row.clone()], vec![]).await,
-        ledger.save(&older, vec![], vec![]).await,
-        ledger.close_until(&older, now).await,
-        ledger.end(&older, now, "{}").await,
-    ];
-    for answer in answers {
-        assert!(answer.is_err_and(|error| error.kind() == LedgerErrorKind::Fenced));
+pub async fn whoever_is_due_is_served_however_often_others_fail(ledger: &dyn Ledger) -> Trial {
+    let (instance, chats) = (one()?, Dice::new(4).chats(20)?);
+    let due = |chat| Record { status: Status::Due { at: Timestamp(1_000) }, ..Record::new(chat) };
+    store(ledger, &instance, chats.iter().cloned().map(|chat| due(chat).into())).await?;
+    let mut served = BTreeSet::new();
+    for turn in 1..=10 {
+        let by = Timestamp(1_000 + turn);
+        let mut page = ledger.fetch(&instance, Query::Due { by, limit: 2 }).await?;
+        assert_eq!(page.len(), 2);
+        for record in &mut page {
+            served.insert(record.chat.clone());
+            record.status = Status::Due { at: by };
+        }
+        store(ledger, &instance, page.into_iter().map(Into::into)).await?;
     }
-    assert_eq!(load(ledger, &row.chat).await?, None);
-    assert_eq!(ledger.closed_until(&older.instance).await?, Timestamp(0));
-    assert!(ledger.runs(&older.instance, 9).await?.iter().all(|run| run.ended.is_none()));
-    ledger.save(&newer, vec![row], vec![]).await?;
+    assert_eq!(served.len(), chats.len());
     Ok(())
 }
 
-/// While a lease is held, the instance is not given to anyone else, but others are.
+/// Lists of all records, and of those in one state, go by chat, and pages of any size make up the whole.
 ///
 /// # Errors
 ///
 /// Fails if the ledger does.
-pub async fn an_instance_is_leased_once_at_a_time(ledger: &dyn Ledger) -> Trial {
-    let held = lease(ledger, "one").await?;
-    let refused = ledger.lease(&held.instance, Timestamp(1)).await;
-    assert!(refused.is_err_and(|error| error.kind() == LedgerErrorKind::InUse));
-    assert_eq!(ledger.runs(&held.instance, 9).await?.len(), 1, "a refused lease begins no run");
-    lease(ledger, "two").await?;
-    ledger.end(&held, Timestamp(2), "{}").await?;
-    let refused = ledger.lease(&held.instance, Timestamp(3)).await;
-    assert!(refused.is_err(), "the end of a run does not end the lease");
-    Ok(())
-}
-
-/// Dropping the last reference to the guard gives the instance back; the fence number grows with each lease.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn a_lease_is_given_back_when_it_is_dropped(ledger: &dyn Ledger) -> Trial {
-    let first = lease(ledger, "one").await?;
-    let (fence, guard) = (first.fence, Arc::clone(&first.guard));
-    drop(first);
-    assert!(ledger.lease(&"one".parse()?, Timestamp(1)).await.is_err(), "a reference to the guard is left");
-    drop(guard);
-    let second = lease(ledger, "one").await?;
-    assert!(second.fence > fence);
-    Ok(())
-}
-
-/// Rows, history, runs, closures and slots of one instance are not seen from another.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn instances_never_meet(ledger: &dyn Ledger) -> Trial {
-    let mut dice = Dice::new(6);
-    let one = lease(ledger, "one").await?;
-    let entry = dice.overwritten()?;
-    ledger.save(&one, dice.rows(30)?, vec![entry.clone()]).await?;
-    ledger.close_until(&one, Timestamp(7)).await?;
-    let before = (everything(ledger, &one.instance).await?, ledger.counts(&one.instance).await?);
-
-    let two = lease(ledger, "two").await?;
-    assert_is_empty(ledger, &two.instance, &before.0, &entry.chat).await?;
-    let theirs = before.0.iter().map(|row| Row { slot: 0, revision: 0, ..row.clone() }).rev().collect();
-    ledger.save(&two, theirs, vec![]).await?;
-    assert_eq!((everything(ledger, &one.instance).await?, ledger.counts(&one.instance).await?), before);
-    Ok(())
-}
-
-/// Reading an instance that was never leased finds nothing and is no error.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn an_unknown_instance_is_empty(ledger: &dyn Ledger) -> Trial {
-    let (instance, rows) = ("nobody".parse()?, Dice::new(7).rows(20)?);
-    assert_is_empty(ledger, &instance, &rows, &rows[0].chat).await?;
-    assert_eq!(ledger.runs(&instance, 9).await?, []);
-    Ok(())
-}
-
-/// The due list is what [`Row::due_at`] says, by chat id, and pages of any size make up the whole.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn due_rows_are_listed_page_by_page(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    let mut dice = Dice::new(8);
-    ledger.save(&lease, dice.rows(80)?, vec![]).await?;
-    let mut changed = everything(ledger, &lease.instance).await?;
-    changed.iter_mut().try_for_each(|row| dice.change(row))?;
-    ledger.save(&lease, changed, vec![]).await?;
-    let rows = everything(ledger, &lease.instance).await?;
-    for by in (0..20).map(|_| dice.time()) {
-        let expected: Vec<_> = rows.iter().filter(|row| row.due_at().is_some_and(|due| due <= by)).cloned().collect();
-        for limit in [1, 3, usize::MAX] {
-            let (mut listed, mut after) = (Vec::new(), None);
+pub async fn records_are_listed_by_chat_page_by_page(ledger: &dyn Ledger) -> Trial {
+    let (instance, mut dice) = (one()?, Dice::new(5));
+    let records = dice.records(80)?;
+    store(ledger, &instance, records.iter().cloned().map(Write::from)).await?;
+    let mut records: Vec<_> = records.into_iter().map(|record| Record { revision: 1, ..record }).collect();
+    records.sort_by(|one, other| one.chat.cmp(&other.chat));
+    for state in [None, Some("in_sync"), Some("due"), Some("held"), Some("parked"), Some("unheard of")] {
+        let is_in = |record: &&Record| state.is_none_or(|state| record.status.as_str() == state);
+        let expected: Vec<_> = records.iter().filter(is_in).cloned().collect();
+        for limit in [1, 7, usize::MAX] {
+            let (mut listed, mut last) = (Vec::new(), None);
             loop {
-                let page = ledger.due(&lease.instance, by, after.as_ref(), limit).await?;
-                let Some(last) = page.last() else { break };
+                let after = last.as_ref();
+                let page = match state {
+                    Some(state) => ledger.fetch(&instance, Query::State { state, after, limit }).await?,
+                    None => ledger.fetch(&instance, Query::All { after, limit }).await?,
+                };
+                let Some(record) = page.last() else { break };
                 assert!(page.len() <= limit);
-                after = Some(last.chat.clone());
+                last = Some(record.chat.clone());
                 listed.extend(page);
             }
-            assert_eq!(listed, expected, "due by {by:?}, {limit} at a time");
+            assert_eq!(listed, expected, "{state:?}, {limit} at a time");
         }
-        assert_eq!(ledger.due(&lease.instance, by, None, 0).await?, []);
     }
     Ok(())
 }
 
-/// The list of all rows goes by chat id, and pages of any size make up the whole.
+/// A record is found by its chat and by each alias, but given once; what nobody answers to is not in the answer.
 ///
 /// # Errors
 ///
 /// Fails if the ledger does.
-pub async fn all_rows_are_listed_page_by_page(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    let saved = Dice::new(9).rows(80)?;
-    let chats: BTreeSet<_> = saved.iter().map(|row| row.chat.clone()).collect();
-    ledger.save(&lease, saved, vec![]).await?;
-    for limit in [1, 7, usize::MAX] {
-        let (mut listed, mut after) = (Vec::new(), None);
-        loop {
-            let page = ledger.rows(&lease.instance, after.as_ref(), limit).await?;
-            let Some(last) = page.last() else { break };
-            assert!(page.len() <= limit);
-            after = Some(last.chat.clone());
-            listed.extend(page.into_iter().map(|row| row.chat));
-        }
-        assert!(listed.iter().eq(&chats), "{limit} at a time");
+pub async fn records_are_found_by_chat_and_by_alias_each_once(ledger: &dyn Ledger) -> Trial {
+    let (instance, lids) = (one()?, ["111@lid".parse::<ChatId>()?, "222@lid".parse()?]);
+    let (ann, bob): (ChatId, ChatId) = ("12025550101".parse()?, "12025550102".parse()?);
+    let record = Record { aliases: lids.to_vec(), ..Record::new(ann.clone()) };
+    store(ledger, &instance, [record.clone().into(), Record::new(bob.clone()).into()]).await?;
+    let unknown: ChatId = "333@lid".parse()?;
+    for asked in [vec![ann.clone()], vec![lids[0].clone()], vec![lids[1].clone(), ann.clone(), lids[0].clone()]] {
+        let found = ledger.fetch(&instance, Query::Chats(&asked)).await?;
+        assert_eq!(found, [Record { revision: 1, ..record.clone() }], "{asked:?}");
+    }
+    let asked = [bob, unknown.clone(), ann, lids[1].clone()];
+    assert_eq!(ledger.fetch(&instance, Query::Chats(&asked)).await?.len(), 2);
+    assert_eq!(ledger.fetch(&instance, Query::Chats(&[unknown])).await?, []);
+    assert_eq!(ledger.fetch(&instance, Query::Chats(&[])).await?, []);
+    Ok(())
+}
+
+/// An alias leads to the record that was stored with it last; a record that is stored as it was does not take it back.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn an_alias_belongs_to_the_record_that_took_it_last(ledger: &dyn Ledger) -> Trial {
+    let (instance, lid) = (one()?, "111@lid".parse::<ChatId>()?);
+    let (ann, bob): (ChatId, ChatId) = ("12025550101".parse()?, "12025550102".parse()?);
+    let mut with_lid = Record { aliases: vec![lid.clone()], ..Record::new(ann.clone()) };
+    store(ledger, &instance, [with_lid.clone().into()]).await?;
+    store(ledger, &instance, [Record { chat: bob.clone(), ..with_lid.clone() }.into()]).await?;
+    assert_eq!(load(ledger, &lid).await?.map(|record| record.chat), Some(bob.clone()));
+    with_lid.revision = 1;
+    store(ledger, &instance, [with_lid.clone().into()]).await?;
+    assert_eq!(load(ledger, &lid).await?.map(|record| record.chat), Some(bob.clone()), "nothing was new");
+    let without = Record { revision: 2, aliases: Vec::new(), ..with_lid.clone() };
+    store(ledger, &instance, [without.into()]).await?;
+    assert_eq!(load(ledger, &lid).await?.map(|record| record.chat), Some(bob.clone()), "it is not Ann's to drop");
+    store(ledger, &instance, [Record { revision: 1, ..Record::new(bob) }.into()]).await?;
+    assert_eq!(load(ledger, &lid).await?, None);
+    store(ledger, &instance, [Record { revision: 3, ..with_lid }.into()]).await?;
+    assert_eq!(load(ledger, &lid).await?.map(|record| record.chat), Some(ann));
+    Ok(())
+}
+
+/// Once absorbed, a record is not listed, due or counted, and its ids and claims lead to the one that took it in.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn an_absorbed_record_is_gone_and_found_by_the_other(ledger: &dyn Ledger) -> Trial {
+    let (instance, mut dice) = (one()?, Dice::new(6));
+    let (ann, lid): (ChatId, ChatId) = ("12025550101".parse()?, "111@lid".parse()?);
+    let other: ChatId = "12025550999".parse()?;
+    let claims = ["x", "y", "z"].map(|crm_id| dice.claim(crm_id)).into_iter().collect::<Trial<Vec<_>>>()?;
+    let due = Status::Due { at: Timestamp(1) };
+    let stranger =
+        Record { aliases: vec![other.clone()], claims: claims.clone(), status: due, ..Record::new(lid.clone()) };
+    store(ledger, &instance, [stranger.into(), Record::new(ann.clone()).into()]).await?;
+    // Not all of what it had: what was left out is nobody's.
+    let whole = Record {
+        revision: 1,
+        aliases: vec![lid.clone()],
+        claims: claims[..2].to_vec(),
+        status: due,
+        ..Record::new(ann.clone())
+    };
+    let write = Write { absorbed: Some((lid.clone(), 1)), ..whole.clone().into() };
+    store(ledger, &instance, [write]).await?;
+    let whole = Record { revision: 2, ..whole };
+    assert_eq!(everything(ledger, &instance).await?, slice::from_ref(&whole));
+    assert_eq!(ledger.fetch(&instance, Query::Due { by: Timestamp::MAX, limit: 9 }).await?, slice::from_ref(&whole));
+    assert_eq!(load(ledger, &lid).await?, Some(whole.clone()));
+    assert_eq!(load(ledger, &other).await?, None);
+    assert_eq!(ledger.counts(&instance).await?.records, 1);
+    let mut session = ledger.diff(&instance).await?;
+    let absent = session.absent(9).await?;
+    let ids: Vec<_> = absent.iter().map(|(crm_id, record)| (&**crm_id, record)).collect();
+    assert_eq!(ids, [("x", &whole), ("y", &whole)]);
+    // The chat may have a record again.
+    store(ledger, &instance, [Record::new(lid).into()]).await
+}
+
+/// A write that absorbs is lost as a whole if either record was stored meanwhile.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn a_write_is_lost_if_what_it_absorbs_has_moved_on(ledger: &dyn Ledger) -> Trial {
+    let (instance, mut dice) = (one()?, Dice::new(7));
+    let (ann, lid): (ChatId, ChatId) = ("12025550101".parse()?, "111@lid".parse()?);
+    let [ours, theirs] = [&ann, &lid].map(|chat| Record::new(chat.clone()));
+    store(ledger, &instance, [ours.clone().into(), theirs.into()]).await?;
+    let before = everything(ledger, &instance).await?;
+    for (revision, absorbed) in [(1, 0), (1, 2), (0, 1), (2, 1)] {
+        let record = Record { revision, aliases: vec![lid.clone()], ..ours.clone() };
+        let overwritten = Some(dice.overwritten(&ann)?);
+        let write = Write { absorbed: Some((lid.clone(), absorbed)), overwritten, ..record.into() };
+        assert_eq!(ledger.commit(&instance, None, vec![write]).await?, [0], "{revision}, {absorbed}");
+        assert_eq!(everything(ledger, &instance).await?, before);
+        assert_eq!(ledger.history(&instance, &ann).await?, []);
     }
     Ok(())
 }
 
-/// The next due moment is the earliest of all rows, and none once nothing is due.
+/// What was overwritten is in the history if the write was stored, and not if it was lost.
 ///
 /// # Errors
 ///
 /// Fails if the ledger does.
-pub async fn the_first_due_row_says_when_to_look_again(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    assert_eq!(ledger.next_due(&lease.instance).await?, None);
-    let mut dice = Dice::new(10);
-    for fresh in dice.rows(60)? {
-        ledger.save(&lease, vec![fresh], vec![]).await?;
-        let rows = everything(ledger, &lease.instance).await?;
-        assert_eq!(ledger.next_due(&lease.instance).await?, rows.iter().filter_map(Row::due_at).min());
-    }
-    let mut rows = everything(ledger, &lease.instance).await?;
-    for row in &mut rows {
-        row.wanted.rivals = ["another".into()].into();
-    }
-    ledger.save(&lease, rows, vec![]).await?;
-    assert_eq!(ledger.next_due(&lease.instance).await?, None);
-    Ok(())
-}
-
-/// A sift is what [`Row::is_unchanged_by`] says of each candidate; the rest keeps its order and brings its rows.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn a_sift_parts_what_changes_nothing_from_the_rest(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    for seed in SEEDS {
-        let mut dice = Dice::new(seed);
-        let (rows, known) = (dice.rows(50)?, everything(ledger, &lease.instance).await?);
-        let fresh = rows.into_iter().filter(|row| known.iter().all(|known| known.chat != row.chat)).collect();
-        ledger.save(&lease, fresh, vec![]).await?;
-        let stored = everything(ledger, &lease.instance).await?;
-        let candidates = dice.candidates(&stored)?;
-        assert_sift(ledger, &lease.instance, &stored, candidates, seed).await?;
-    }
-    Ok(())
-}
-
-/// A wish that differs in CRM id, version, rules or name is not unchanged; one that differs in base, tag or cause is.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn a_sift_judges_every_difference_of_a_wish(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    let mut row = Dice::new(11).row()?;
-    row.wanted.rivals = Box::default();
-    row.pushed = Pushed { sent: Some(Sent { name: row.wanted.name.clone(), at: Timestamp(1) }), ..Pushed::default() };
-    ledger.save(&lease, vec![row.clone()], vec![]).await?;
-    let stored = everything(ledger, &lease.instance).await?;
-    let (same, name) = (row.wanted.clone(), &row.wanted.name);
-    let other = ContactName::new(name.first(), &format!("{}x", name.last().unwrap_or_default()))?;
-    let wishes = [
-        same.clone(),
-        Wanted { crm_id: format!("{}x", same.crm_id).into(), ..same.clone() },
-        Wanted { version: Some(same.version.map_or(0, |version| version ^ 1)), ..same.clone() },
-        Wanted { version: None, ..same.clone() },
-        Wanted { rules: same.rules ^ 1, ..same.clone() },
-        Wanted { name: other.clone(), ..same.clone() },
-        Wanted { base: other, tag: Some("x".into()), cause: Cause::Rules, ..same },
-    ];
-    for wanted in wishes {
-        let candidate = Candidate { chat: row.chat.clone(), wanted };
-        assert_sift(ledger, &lease.instance, &stored, vec![candidate], 11).await?;
-    }
-    Ok(())
-}
-
-/// A sift leaves every row at its revision.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn a_sift_writes_nothing(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    let mut dice = Dice::new(12);
-    ledger.save(&lease, dice.rows(50)?, vec![]).await?;
-    let before = (everything(ledger, &lease.instance).await?, ledger.counts(&lease.instance).await?);
-    let candidates = dice.candidates(&before.0)?;
-    ledger.sift(&lease.instance, candidates).await?;
-    assert_eq!((everything(ledger, &lease.instance).await?, ledger.counts(&lease.instance).await?), before);
-    Ok(())
-}
-
-/// The counts are those of the rows, after any save.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn counts_agree_with_the_rows(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    for seed in SEEDS {
-        let mut dice = Dice::new(seed);
-        let fresh = dice.row()?;
-        let mut rows: Vec<_> =
-            everything(ledger, &lease.instance).await?.into_iter().filter(|_| dice.one_in(2)).collect();
-        rows.iter_mut().try_for_each(|row| dice.change(row))?;
-        if load(ledger, &fresh.chat).await?.is_none() {
-            rows.push(fresh);
-        }
-        ledger.save(&lease, rows, vec![]).await?;
-        let rows = everything(ledger, &lease.instance).await?;
-        let count = |keep: fn(&Row) -> bool| rows.iter().filter(|row| keep(row)).count() as u64;
-        let expected = Counts {
-            rows: count(|_| true),
-            known: count(Row::is_known),
-            due: count(|row| row.due_at().is_some()),
-            parked: count(|row| row.state() == State::Parked),
-            last_slot: rows.iter().map(|row| row.slot).max().unwrap_or_default(),
-        };
-        assert_eq!(ledger.counts(&lease.instance).await?, expected, "seed {seed}");
-    }
+pub async fn history_is_stored_with_its_record_or_not_at_all(ledger: &dyn Ledger) -> Trial {
+    let (instance, mut dice) = (one()?, Dice::new(8));
+    let [ann, bob]: [ChatId; 2] = ["12025550101".parse()?, "12025550102".parse()?];
+    let entry = dice.overwritten(&ann)?;
+    let stored = Write { overwritten: Some(entry.clone()), ..Record::new(ann.clone()).into() };
+    let stale = Record { revision: 7, ..Record::new(bob.clone()) };
+    let lost = Write { overwritten: Some(dice.overwritten(&bob)?), ..stale.into() };
+    assert_eq!(ledger.commit(&instance, None, vec![lost, stored]).await?, [0]);
+    assert_eq!(ledger.history(&instance, &ann).await?, [entry]);
+    assert_eq!(ledger.history(&instance, &bob).await?, []);
     Ok(())
 }
 
@@ -472,142 +432,184 @@ pub async fn counts_agree_with_the_rows(ledger: &dyn Ledger) -> Trial {
 ///
 /// Fails if the ledger does.
 pub async fn history_is_kept_newest_first(ledger: &dyn Ledger) -> Trial {
-    let lease = lease(ledger, "one").await?;
-    let mut dice = Dice::new(13);
+    let (instance, mut dice) = (one()?, Dice::new(9));
+    let chats = dice.chats(5)?;
     let mut kept: Vec<Overwritten> = Vec::new();
-    for _ in 0..40 {
-        let entries = [dice.overwritten()?, dice.overwritten()?];
-        ledger.save(&lease, vec![], entries.to_vec()).await?;
-        kept.extend(entries);
+    for revision in 0..12 {
+        let writes = chats.iter().map(|chat| {
+            let overwritten = Some(dice.overwritten(chat)?);
+            let record = Record { revision, ..Record::new(chat.clone()) };
+            Trial::Ok(Write { overwritten, ..record.into() })
+        });
+        let writes: Vec<Write> = writes.collect::<Trial<_>>()?;
+        kept.extend(writes.iter().filter_map(|write| write.overwritten.clone()));
+        store(ledger, &instance, writes).await?;
     }
-    for chat in kept.iter().map(|entry| &entry.chat) {
+    for chat in &chats {
         let expected: Vec<_> = kept.iter().rev().filter(|entry| entry.chat == *chat).cloned().collect();
-        assert_eq!(ledger.history(&lease.instance, chat).await?, expected);
+        assert_eq!(ledger.history(&instance, chat).await?, expected);
     }
     Ok(())
 }
 
-/// Every lease begins a run; an ended one has its end and its summary; the newest come first.
+/// The counts are those of the records, after any commit.
 ///
 /// # Errors
 ///
 /// Fails if the ledger does.
-pub async fn runs_are_kept_newest_first(ledger: &dyn Ledger) -> Trial {
-    let mut expected: Vec<RunRecord> = Vec::new();
-    let instance: InstanceId = "one".parse()?;
-    for began in (1..=5).map(Timestamp) {
-        let lease = ledger.lease(&instance, began).await?;
-        let mut run = RunRecord { fence: lease.fence, began, ended: None, summary: None };
-        if began.0 % 2 == 0 {
-            run.ended = Some(Timestamp(began.0 + 100));
-            run.summary = Some(format!(r#"{{"calls":{}}}"#, began.0).into());
-            ledger.end(&lease, Timestamp(began.0 + 100), run.summary.as_deref().unwrap_or_default()).await?;
+pub async fn counts_agree_with_the_records(ledger: &dyn Ledger) -> Trial {
+    let instance = one()?;
+    for seed in SEEDS {
+        let mut dice = Dice::new(seed);
+        let mut records = everything(ledger, &instance).await?;
+        records.retain(|_| dice.one_in(2));
+        let fresh = dice.records(4)?.into_iter().filter(|fresh| records.iter().all(|known| known.chat != fresh.chat));
+        let mut records: Vec<Record> = records.iter().cloned().chain(fresh).collect();
+        records.iter_mut().try_for_each(|record| dice.change(record))?;
+        ledger.commit(&instance, None, records.into_iter().map(Into::into).collect()).await?;
+        let records = everything(ledger, &instance).await?;
+        assert_eq!(ledger.counts(&instance).await?, counted(&records), "seed {seed}");
+    }
+    Ok(())
+}
+
+fn counted(records: &[Record]) -> Counts {
+    let count = |keep: &dyn Fn(&Record) -> bool| records.iter().filter(|record| keep(record)).count() as u64;
+    let in_state = |state| count(&|record| record.status.as_str() == state);
+    Counts {
+        records: records.len() as u64,
+        known: count(&Record::is_known),
+        due: in_state("due"),
+        held: in_state("held"),
+        parked: in_state("parked"),
+    }
+}
+
+/// Records, history, runs, states, leases and claims of one instance are not seen from another.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn instances_never_meet(ledger: &dyn Ledger) -> Trial {
+    let (one, two, mut dice) = (one()?, "two".parse()?, Dice::new(10));
+    let records = dice.records(30)?;
+    let entry = dice.overwritten(&records[0].chat)?;
+    let mut writes: Vec<Write> = records.iter().cloned().map(Into::into).collect();
+    writes[0].overwritten = Some(entry.clone());
+    store(ledger, &one, writes).await?;
+    ledger.begin_run(&one, Timestamp(1)).await?;
+    ledger.save_state(&one, InstanceState { book_entries: Some(7), ..InstanceState::default() }).await?;
+    let _lease = ledger.acquire(&one, "one", LONG).await?;
+    let before = (everything(ledger, &one).await?, ledger.counts(&one).await?);
+
+    assert_is_empty(ledger, &two, &records).await?;
+    let lease = ledger.acquire(&two, "two", LONG).await?;
+    assert!(ledger.commit(&one, Some(&lease), vec![]).await.is_err(), "a lease is for one instance");
+    let theirs = records.iter().rev().map(|record| Write::from(Record { claims: Vec::new(), ..record.clone() }));
+    store(ledger, &two, theirs).await?;
+    assert_eq!((everything(ledger, &one).await?, ledger.counts(&one).await?), before);
+    assert_eq!(claims(ledger, &two).await?, [] as [Box<str>; 0]);
+    assert_eq!(ledger.begin_run(&two, Timestamp(1)).await?, 1);
+    Ok(())
+}
+
+/// Reading an instance of which nothing was ever stored finds nothing and is no error.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn an_unknown_instance_is_empty(ledger: &dyn Ledger) -> Trial {
+    assert_is_empty(ledger, &"nobody".parse()?, &Dice::new(11).records(20)?).await
+}
+
+async fn assert_is_empty(ledger: &dyn Ledger, instance: &InstanceId, records: &[Record]) -> Trial {
+    let chats: Vec<_> = records.iter().map(|record| record.chat.clone()).collect();
+    assert_eq!(everything(ledger, instance).await?, []);
+    assert_eq!(ledger.fetch(instance, Query::Chats(&chats)).await?, []);
+    assert_eq!(ledger.fetch(instance, Query::Due { by: Timestamp::MAX, limit: 9 }).await?, []);
+    assert_eq!(ledger.fetch(instance, Query::State { state: "in_sync", after: None, limit: 9 }).await?, []);
+    assert_eq!(ledger.counts(instance).await?, Counts::default());
+    assert_eq!(ledger.state(instance).await?, InstanceState::default());
+    assert_eq!(ledger.runs(instance, 9).await?, []);
+    for chat in &chats {
+        assert_eq!(ledger.history(instance, chat).await?, []);
+    }
+    assert_is_new(ledger, instance, records).await
+}
+
+/// A state is stored only over the one that was read, and leaves alone when something was pushed.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn a_state_is_stored_over_the_one_that_was_read(ledger: &dyn Ledger) -> Trial {
+    let instance = one()?;
+    let mut expected = InstanceState::default();
+    for (revision, entries) in [(0, None), (1, Some(0)), (2, Some(u64::MAX))] {
+        expected = InstanceState {
+            revision,
+            wait: Some(Wait::new(ErrorKind::RateLimited, Timestamp(5), Timestamp::MAX)),
+            account: Some("12025550142".parse()?),
+            book_entries: entries,
+            pushed_at: Some(Timestamp(99)),
+        };
+        assert!(ledger.save_state(&instance, expected.clone()).await?);
+        for stale in [0, revision, revision + 2].into_iter().filter(|stale| *stale != revision + 1) {
+            let stale = InstanceState { revision: stale, ..InstanceState::default() };
+            assert!(!ledger.save_state(&instance, stale).await?, "over {revision}");
         }
-        expected.insert(0, run);
+        expected = InstanceState { revision: revision + 1, pushed_at: None, ..expected };
+        assert_eq!(ledger.state(&instance).await?, expected);
+    }
+    let blank = InstanceState { revision: expected.revision, ..InstanceState::default() };
+    assert!(ledger.save_state(&instance, blank).await?);
+    let expected = InstanceState { revision: expected.revision + 1, ..InstanceState::default() };
+    assert_eq!(ledger.state(&instance).await?, expected);
+    Ok(())
+}
+
+/// Each run has the next number; one that ended has its end and its summary; the newest come first.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn runs_are_numbered_from_one_and_listed_newest_first(ledger: &dyn Ledger) -> Trial {
+    let (instance, mut expected): (_, Vec<RunRecord>) = (one()?, Vec::new());
+    for number in 1..=5 {
+        let began = if number == 3 { Timestamp::MAX } else { Timestamp(number) };
+        assert_eq!(ledger.begin_run(&instance, began).await?, number);
+        expected.insert(0, RunRecord::begun(number, began));
+    }
+    for run in expected.iter_mut().filter(|run| run.run % 2 == 0) {
+        run.ended = Some(Timestamp(run.run + 100));
+        run.summary = Some(format!(r#"{{"calls":{},"why":"é\u2028"}}"#, run.run).into());
+        ledger
+            .end_run(&instance, run.run, Timestamp(run.run + 100), run.summary.as_deref().unwrap_or_default())
+            .await?;
     }
     assert_eq!(ledger.runs(&instance, 9).await?, expected);
     assert_eq!(ledger.runs(&instance, 2).await?, expected[..2]);
+    assert_eq!(ledger.runs(&instance, 0).await?, []);
     Ok(())
 }
 
-/// Until when an instance is closed is kept when the lease is gone, and can be set back.
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn a_closed_instance_stays_closed_across_runs(ledger: &dyn Ledger) -> Trial {
-    let first = lease(ledger, "one").await?;
-    ledger.close_until(&first, Timestamp(1_000)).await?;
-    drop(first);
-    let second = lease(ledger, "one").await?;
-    assert_eq!(ledger.closed_until(&second.instance).await?, Timestamp(1_000));
-    ledger.close_until(&second, Timestamp(0)).await?;
-    assert_eq!(ledger.closed_until(&second.instance).await?, Timestamp(0));
-    Ok(())
+fn one() -> Trial<InstanceId> {
+    Ok("one".parse()?)
 }
 
-/// Any mixture of saves, good and refused, leaves the same rows and gives the same answers as [`MemoryLedger`].
-///
-/// # Errors
-///
-/// Fails if the ledger does.
-pub async fn any_run_of_calls_is_answered_like_the_reference(ledger: &dyn Ledger) -> Trial {
-    let reference = MemoryLedger::default();
-    let (ours, theirs) = (lease(ledger, "one").await?, lease(&reference, "one").await?);
-    for seed in SEEDS {
-        let mut dice = Dice::new(seed);
-        let stored = everything(&reference, &theirs.instance).await?;
-        let mut rows: Vec<_> = stored.into_iter().filter(|_| dice.one_in(4)).collect();
-        rows.extend(dice.rows(4)?);
-        rows.iter_mut().try_for_each(|row| dice.change(row))?;
-        if dice.one_in(3) {
-            rows.extend(rows.first().map(|row| Row { revision: row.revision + 1, ..row.clone() }));
-        }
-        let history = vec![dice.overwritten()?];
-        let answer = ledger.save(&ours, rows.clone(), history.clone()).await;
-        let expected = reference.save(&theirs, rows, history).await;
-        assert_eq!(answer.map_err(|error| error.kind()), expected.map_err(|error| error.kind()), "seed {seed}");
-        assert_eq!(
-            everything(ledger, &ours.instance).await?,
-            everything(&reference, &theirs.instance).await?,
-            "seed {seed}"
-        );
-    }
-    Ok(())
+/// Stores writes that must not be lost.
+async fn store(ledger: &dyn Ledger, instance: &InstanceId, writes: impl IntoIterator<Item = Write>) -> Trial {
+    let lost = ledger.commit(instance, None, writes.into_iter().collect()).await?;
+    if lost.is_empty() { Ok(()) } else { Err(format!("{lost:?} were lost").into()) }
 }
 
-async fn lease(ledger: &dyn Ledger, instance: &str) -> Trial<Lease> {
-    Ok(ledger.lease(&instance.parse()?, Timestamp(1)).await?)
+/// The record that has a chat, or else this alias.
+async fn load(ledger: &dyn Ledger, chat: &ChatId) -> Trial<Option<Record>> {
+    let mut found = ledger.fetch(&one()?, Query::Chats(slice::from_ref(chat))).await?;
+    let place = found.iter().position(|record| record.chat == *chat).unwrap_or_default();
+    Ok((place < found.len()).then(|| found.swap_remove(place)))
 }
 
-/// The lease without its guard: what somebody has who does not know that it was given back.
-fn forgotten(lease: Lease) -> Lease {
-    #[derive(Debug)]
-    struct Nothing;
-    impl Held for Nothing {}
-    Lease { guard: Arc::new(Nothing), ..lease }
-}
-
-async fn load(ledger: &dyn Ledger, chat: &ChatId) -> Trial<Option<Row>> {
-    Ok(ledger.load(&"one".parse()?, slice::from_ref(chat)).await?.pop().flatten())
-}
-
-async fn everything(ledger: &dyn Ledger, instance: &InstanceId) -> Trial<Vec<Row>> {
-    Ok(ledger.rows(instance, None, usize::MAX).await?)
-}
-
-async fn assert_is_empty(ledger: &dyn Ledger, instance: &InstanceId, rows: &[Row], named: &ChatId) -> Trial {
-    let chats: Vec<_> = rows.iter().map(|row| row.chat.clone()).collect();
-    let wishes: Vec<_> =
-        rows.iter().map(|row| Candidate { chat: row.chat.clone(), wanted: row.wanted.clone() }).collect();
-    assert_eq!(everything(ledger, instance).await?, []);
-    assert_eq!(ledger.load(instance, &chats).await?, vec![None; chats.len()]);
-    assert_eq!(ledger.counts(instance).await?, Counts::default());
-    assert_eq!(ledger.due(instance, Timestamp(u64::MAX), None, 9).await?, []);
-    assert_eq!(ledger.next_due(instance).await?, None);
-    assert_eq!(ledger.closed_until(instance).await?, Timestamp(0));
-    assert_eq!(ledger.history(instance, named).await?, []);
-    assert_sift(ledger, instance, &[], wishes, 0).await
-}
-
-async fn assert_sift(
-    ledger: &dyn Ledger,
-    instance: &InstanceId,
-    stored: &[Row],
-    candidates: Vec<Candidate>,
-    seed: u64,
-) -> Trial {
-    let (mut unchanged, mut rest) = (Vec::new(), Vec::new());
-    for candidate in &candidates {
-        match stored.iter().find(|row| row.chat == candidate.chat) {
-            Some(row) if row.is_unchanged_by(&candidate.wanted) => unchanged.push(row.slot),
-            row => rest.push((candidate.clone(), row.cloned())),
-        }
-    }
-    let mut sifted = ledger.sift(instance, candidates).await?;
-    unchanged.sort_unstable();
-    sifted.unchanged.sort_unstable();
-    assert_eq!(sifted.unchanged, unchanged, "seed {seed}");
-    assert_eq!(sifted.rest, rest, "seed {seed}");
-    Ok(())
+async fn everything(ledger: &dyn Ledger, instance: &InstanceId) -> Trial<Vec<Record>> {
+    Ok(ledger.fetch(instance, Query::All { after: None, limit: usize::MAX }).await?)
 }

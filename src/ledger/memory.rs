@@ -1,205 +1,268 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    ops::Bound,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 
 use super::{
-    Candidate, Counts, Lease, Ledger, LedgerError, Overwritten, Row, RunRecord, Sifted, State, Timestamp,
-    leases::{Leases, conflict, fenced},
+    Call, Counts, Diff, InstanceState, Lease, Ledger, LedgerError, Query, RunRecord, Write,
+    memory::{diff::MemoryDiff, store::Store},
 };
-use crate::{ChatId, InstanceId};
+use crate::{
+    ChatId, InstanceId,
+    record::{Overwritten, Record},
+    time::{Clock, Timestamp},
+};
+
+mod diff;
+mod store;
 
 /// A ledger that forgets everything when it is dropped.
 ///
 /// For tests and for jobs that may send every name again. It is also the reference: where two ledgers differ, this one is
-/// right.
+/// right. Dropping a [`Lease`] gives it back at once.
 ///
 /// ```
-/// use wawp_contacts::{InstanceId, ledger::{Ledger, MemoryLedger, Timestamp}};
+/// use std::time::Duration;
+/// use wawp_contacts::{InstanceId, ledger::{Ledger, MemoryLedger}, record::Record};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let ledger = MemoryLedger::default();
 /// let instance: InstanceId = "A1B2C3".parse()?;
-/// let lease = ledger.lease(&instance, Timestamp::now()).await?;
-/// assert_eq!(lease.fence, 1);
-/// assert_eq!(ledger.counts(&instance).await?.rows, 0);
+/// let lease = ledger.acquire(&instance, "host-7, process 4711", Duration::from_secs(60)).await?;
+///
+/// let bob = Record::new("12025550142@c.us".parse()?);
+/// let lost = ledger.commit(&instance, Some(&lease), vec![bob.clone().into()]).await?;
+/// assert!(lost.is_empty());
+/// let lost = ledger.commit(&instance, None, vec![bob.into()]).await?;
+/// assert_eq!(lost, [0], "somebody stored the record since it was loaded");
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Default)]
 pub struct MemoryLedger {
-    instances: Mutex<BTreeMap<InstanceId, Instance>>,
-    leases: Leases,
+    clock: Clock,
+    instances: Arc<Instances>,
 }
+
+type Instances = Mutex<BTreeMap<InstanceId, Instance>>;
 
 #[derive(Default)]
 struct Instance {
+    state: InstanceState,
     fence: u64,
-    closed_until: Timestamp,
-    last_slot: u64,
-    rows: BTreeMap<ChatId, Row>,
+    held: Option<Held>,
+    store: Store,
     history: Vec<Overwritten>,
-    runs: BTreeMap<u64, RunRecord>,
+    runs: Vec<RunRecord>,
+}
+
+/// A lease that was given out and not released.
+struct Held {
+    owner: Box<str>,
+    expires: Timestamp,
+    guard: Weak<()>,
+}
+
+fn lock(instances: &Instances) -> MutexGuard<'_, BTreeMap<InstanceId, Instance>> {
+    instances.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl MemoryLedger {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Instance>> {
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Makes an empty ledger that goes by this clock.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
     }
 
     fn read<T: Default>(&self, instance: &InstanceId, look: impl FnOnce(&Instance) -> T) -> T {
-        self.lock().get(instance).map(look).unwrap_or_default()
+        lock(&self.instances).get(instance).map(look).unwrap_or_default()
     }
 
-    fn write<T>(
-        &self,
-        lease: &Lease,
-        change: impl FnOnce(&mut Instance) -> Result<T, LedgerError>,
-    ) -> Result<T, LedgerError> {
-        match self.lock().get_mut(&lease.instance) {
-            Some(held) if held.fence == lease.fence => change(held),
-            _ => Err(fenced(&lease.instance)),
-        }
+    fn write<T>(&self, instance: &InstanceId, change: impl FnOnce(&mut Instance) -> T) -> T {
+        change(lock(&self.instances).entry(instance.clone()).or_default())
     }
 }
 
 impl Instance {
-    fn save(&mut self, rows: Vec<Row>, history: Vec<Overwritten>) -> Result<(), LedgerError> {
-        let mut last_slot = self.last_slot;
-        let mut changed = BTreeMap::new();
-        for mut row in rows {
-            let stored = changed.get(&row.chat).or_else(|| self.rows.get(&row.chat));
-            if stored.map_or(0, |stored| stored.revision) != row.revision {
-                return Err(conflict(&row.chat));
+    /// The lease that was given out last, unless it was released or its holder is known to be gone.
+    fn held(&mut self, fence: u64) -> Option<&mut Held> {
+        if self.fence == fence { self.held.as_mut() } else { None }
+    }
+
+    /// Stores what has not lost; returns the places of those that have.
+    fn commit(&mut self, writes: Vec<Write>) -> Vec<(usize, Write)> {
+        let call = Call::of(&writes);
+        let mut is_stored = Vec::with_capacity(writes.len());
+        for write in &writes {
+            is_stored.push(self.store.write(write, &call));
+        }
+        let mut lost = Vec::new();
+        for ((place, write), is_stored) in writes.into_iter().enumerate().zip(is_stored) {
+            if is_stored {
+                self.history.extend(write.overwritten);
+            } else {
+                lost.push((place, write));
             }
-            row.slot = stored.map_or_else(
-                || {
-                    last_slot += 1;
-                    last_slot
-                },
-                |stored| stored.slot,
-            );
-            row.revision += 1;
-            changed.insert(row.chat.clone(), row);
         }
-        self.last_slot = last_slot;
-        self.rows.append(&mut changed);
-        self.history.extend(history);
-        Ok(())
-    }
-
-    fn rows_after(&self, after: Option<&ChatId>) -> impl Iterator<Item = &Row> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.rows.range::<ChatId, _>((start, Bound::Unbounded)).map(|(_, row)| row)
-    }
-
-    fn counts(&self) -> Counts {
-        let count = |keep: fn(&Row) -> bool| self.rows.values().filter(|row| keep(row)).count() as u64;
-        Counts {
-            rows: count(|_| true),
-            known: count(Row::is_known),
-            due: count(|row| row.state() == State::Due),
-            parked: count(|row| row.state() == State::Parked),
-            last_slot: self.last_slot,
-        }
+        lost
     }
 }
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn lease(&self, instance: &InstanceId, now: Timestamp) -> Result<Lease, LedgerError> {
-        let guard = self.leases.take(instance)?;
-        let mut instances = self.lock();
-        let held = instances.entry(instance.clone()).or_default();
-        held.fence += 1;
-        let fence = held.fence;
-        held.runs.insert(fence, RunRecord { fence, began: now, ended: None, summary: None });
-        Ok(Lease { instance: instance.clone(), fence, guard })
+    async fn acquire(&self, instance: &InstanceId, owner: &str, ttl: Duration) -> Result<Lease, LedgerError> {
+        let now = self.clock.now();
+        self.write(instance, |known| {
+            let held = known.held.as_ref().filter(|held| held.expires > now && held.guard.strong_count() > 0);
+            if let Some(Held { owner, expires, .. }) = held {
+                tracing::debug!(%instance, %owner, "the lease is held");
+                return Err(LedgerError::busy(instance, owner, expires.since(now)));
+            }
+            let is_takeover = known.held.is_some();
+            let guard = Arc::new(());
+            known.fence += 1;
+            known.held = Some(Held { owner: owner.into(), expires: now.after(ttl), guard: Arc::downgrade(&guard) });
+            tracing::debug!(%instance, fence = known.fence, "lease taken");
+            Ok(Lease::new(instance.clone(), known.fence).taken_over(is_takeover).guarded_by(guard))
+        })
     }
 
-    async fn end(&self, lease: &Lease, now: Timestamp, summary: &str) -> Result<(), LedgerError> {
-        self.write(lease, |held| {
-            if let Some(run) = held.runs.get_mut(&lease.fence) {
-                run.ended = Some(now);
-                run.summary = Some(summary.into());
-            }
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LedgerError> {
+        let expires = self.clock.now().after(ttl);
+        self.write(&lease.instance, |known| {
+            let held = known.held(lease.fence).ok_or_else(|| LedgerError::fenced(&lease.instance))?;
+            held.expires = expires;
             Ok(())
         })
     }
 
-    async fn close_until(&self, lease: &Lease, until: Timestamp) -> Result<(), LedgerError> {
-        self.write(lease, |held| {
-            held.closed_until = until;
-            Ok(())
-        })
-    }
-
-    async fn closed_until(&self, instance: &InstanceId) -> Result<Timestamp, LedgerError> {
-        Ok(self.read(instance, |held| held.closed_until))
-    }
-
-    async fn sift(&self, instance: &InstanceId, candidates: Vec<Candidate>) -> Result<Sifted, LedgerError> {
-        let instances = self.lock();
-        let held = instances.get(instance);
-        let mut sifted = Sifted::default();
-        for candidate in candidates {
-            match held.and_then(|held| held.rows.get(&candidate.chat)) {
-                Some(row) if row.is_unchanged_by(&candidate.wanted) => sifted.unchanged.push(row.slot),
-                row => sifted.rest.push((candidate, row.cloned())),
+    async fn release(&self, lease: Lease) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        self.write(&lease.instance, |known| {
+            if known.held(lease.fence).is_some() {
+                known.held = None;
+                known.state.pushed_at = Some(now);
+                tracing::debug!(instance = %lease.instance, fence = lease.fence, "lease released");
             }
-        }
-        Ok(sifted)
+        });
+        Ok(())
     }
 
-    async fn load(&self, instance: &InstanceId, chats: &[ChatId]) -> Result<Vec<Option<Row>>, LedgerError> {
-        let instances = self.lock();
-        let held = instances.get(instance);
-        Ok(chats.iter().map(|chat| held?.rows.get(chat).cloned()).collect())
+    async fn fetch(&self, instance: &InstanceId, query: Query<'_>) -> Result<Vec<Record>, LedgerError> {
+        Ok(self.read(instance, |known| known.store.fetch(query)))
     }
 
-    async fn save(&self, lease: &Lease, rows: Vec<Row>, history: Vec<Overwritten>) -> Result<(), LedgerError> {
-        self.write(lease, |held| held.save(rows, history))
-    }
-
-    async fn due(
+    async fn commit(
         &self,
         instance: &InstanceId,
-        by: Timestamp,
-        after: Option<&ChatId>,
-        limit: usize,
-    ) -> Result<Vec<Row>, LedgerError> {
-        let is_due = |row: &&Row| row.due_at().is_some_and(|due| due <= by);
-        Ok(self.read(instance, |held| held.rows_after(after).filter(is_due).take(limit).cloned().collect()))
+        lease: Option<&Lease>,
+        writes: Vec<Write>,
+    ) -> Result<Vec<usize>, LedgerError> {
+        let now = self.clock.now();
+        self.write(instance, |known| {
+            if let Some(lease) = lease
+                && (lease.instance != *instance || known.held(lease.fence).is_none())
+            {
+                return Err(LedgerError::fenced(instance));
+            }
+            let count = writes.len();
+            let lost: Vec<usize> = known.commit(writes).into_iter().map(|(place, _)| place).collect();
+            if lease.is_some() && lost.len() < count {
+                known.state.pushed_at = Some(now);
+            }
+            tracing::debug!(%instance, stored = count - lost.len(), lost = lost.len(), "records stored");
+            Ok(lost)
+        })
     }
 
-    async fn next_due(&self, instance: &InstanceId) -> Result<Option<Timestamp>, LedgerError> {
-        Ok(self.read(instance, |held| held.rows.values().filter_map(Row::due_at).min()))
+    async fn diff(&self, instance: &InstanceId) -> Result<Box<dyn Diff>, LedgerError> {
+        Ok(Box::new(MemoryDiff::begin(&self.instances, instance)))
     }
 
-    async fn rows(&self, instance: &InstanceId, after: Option<&ChatId>, limit: usize) -> Result<Vec<Row>, LedgerError> {
-        Ok(self.read(instance, |held| held.rows_after(after).take(limit).cloned().collect()))
+    async fn state(&self, instance: &InstanceId) -> Result<InstanceState, LedgerError> {
+        Ok(self.read(instance, |known| known.state.clone()))
+    }
+
+    async fn save_state(&self, instance: &InstanceId, state: InstanceState) -> Result<bool, LedgerError> {
+        Ok(self.write(instance, |known| {
+            let is_newest = known.state.revision == state.revision;
+            if is_newest {
+                let pushed_at = known.state.pushed_at;
+                known.state = InstanceState { revision: state.revision + 1, pushed_at, ..state };
+            }
+            is_newest
+        }))
     }
 
     async fn counts(&self, instance: &InstanceId) -> Result<Counts, LedgerError> {
-        Ok(self.read(instance, Instance::counts))
+        Ok(self.read(instance, |known| known.store.counts()))
     }
 
-    async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
-        Ok(self.read(instance, |held| held.history.iter().rev().filter(|entry| entry.chat == *chat).cloned().collect()))
+    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError> {
+        Ok(self.write(instance, |known| {
+            let run = known.runs.last().map_or(1, |last| last.run + 1);
+            known.runs.push(RunRecord::begun(run, began));
+            run
+        }))
+    }
+
+    async fn end_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        ended: Timestamp,
+        summary: &str,
+    ) -> Result<(), LedgerError> {
+        self.write(instance, |known| {
+            if let Some(known) = known.runs.iter_mut().find(|known| known.run == run) {
+                known.ended = Some(ended);
+                known.summary = Some(summary.into());
+            }
+        });
+        Ok(())
     }
 
     async fn runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {
-        Ok(self.read(instance, |held| held.runs.values().rev().take(limit).cloned().collect()))
+        Ok(self.read(instance, |known| known.runs.iter().rev().take(limit).cloned().collect()))
+    }
+
+    async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
+        let of_chat = |entry: &&Overwritten| entry.chat == *chat;
+        Ok(self.read(instance, |known| known.history.iter().rev().filter(of_chat).cloned().collect()))
     }
 }
 
 impl fmt::Debug for MemoryLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryLedger").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::LedgerErrorKind;
+
+    const TTL: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_ends_when_its_guard_is_dropped_or_its_time_is_over() {
+        let ledger = MemoryLedger::new(Clock::starting_at(Timestamp(1_000)));
+        let instance: InstanceId = "one".parse().unwrap();
+        let first = ledger.acquire(&instance, "host-7, process 1", TTL).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(59_999)).await;
+        let refused = ledger.acquire(&instance, "host-7, process 2", TTL).await.unwrap_err();
+        assert_eq!(refused.kind(), LedgerErrorKind::Busy);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let second = ledger.acquire(&instance, "host-7, process 2", TTL).await.unwrap();
+        drop(first);
+        assert!(ledger.acquire(&instance, "three", TTL).await.is_err(), "the guard of an older lease frees nothing");
+        drop(second);
+        assert_eq!(ledger.acquire(&instance, "three", TTL).await.unwrap().fence, 3);
     }
 }

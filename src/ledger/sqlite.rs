@@ -3,152 +3,166 @@ use std::{
     panic::resume_unwind,
     path::{self, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::task::{JoinError, spawn_blocking};
 
-use self::{
-    fault::Fault,
-    row::{contact_columns, millis, read, read_overwritten, read_run, read_time},
-    save::Instance,
+use self::{diff::SqliteDiff, fault::Fault, record::Writer};
+use super::{Call, Counts, Diff, InstanceState, Lease, Ledger, LedgerError, LedgerErrorKind, Query, RunRecord, Write};
+use crate::{
+    ChatId, InstanceId,
+    record::{Overwritten, Record},
+    time::{Clock, Timestamp},
 };
-use super::{
-    Candidate, Counts, Lease, Ledger, LedgerError, LedgerErrorKind, Overwritten, Row, RunRecord, Sifted, Timestamp,
-    leases::{Leases, fenced},
-};
-use crate::{ChatId, InstanceId};
 
+mod bits;
+mod diff;
 mod fault;
 mod file;
-mod row;
-mod save;
+mod instance;
+mod lease;
+mod record;
 mod schema;
-mod sift;
 #[cfg(test)]
 mod tests;
 
 /// A ledger in one SQLite file.
 ///
-/// Every save is on the disk when it returns: a crash at any point, of the process or of the machine, loses nothing that was
-/// acknowledged. The file belongs to one process at a time; the system frees it when that process dies, however it dies.
-/// Everything in it is plain text and numbers, to be looked at with the `sqlite3` shell.
+/// Every write is on the disk when it returns: a crash at any point, of the process or of the machine, loses nothing that was
+/// acknowledged. Several processes of one machine may have the file open, and write side by side; each waits for the others. Everything
+/// in it is plain text and numbers, to be looked at with the `sqlite3` shell.
 ///
-/// Calls run one after the other on the runtime's blocking threads. A save that is cancelled is still carried out, as a whole,
-/// or not at all.
+/// # Files
+///
+/// A new ledger can be read by its owner only; so can the files beside it. SQLite keeps two there while the ledger is open, `-wal` and
+/// `-shm` at the end of the name, which belong to it. Each instance has a lock, an empty file with `-lease-1-0` at the end (the number
+/// of the instance, and that of the lock). Whoever holds the instance's lease holds the lock, and the system frees it when that
+/// process dies, however it dies; so a crash never makes anyone wait. Dropping a [`Lease`] frees it as well.
+///
+/// # Calls
+///
+/// Calls run on the runtime's blocking threads, writes one after the other. A write that is cancelled is still carried out, as a
+/// whole, or not at all. A [comparison](Ledger::diff) has a connection of its own, so it holds up nobody until it is applied.
 ///
 /// ```
-/// use wawp_contacts::{InstanceId, ledger::{Ledger, LedgerErrorKind, SqliteLedger, Timestamp}};
+/// use std::time::Duration;
+/// use wawp_contacts::{InstanceId, ledger::{Ledger, LedgerErrorKind, SqliteLedger}};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// # let folder = tempfile::tempdir()?;
 /// # let file = folder.path().join("contacts.ledger");
+/// let (instance, ttl): (InstanceId, _) = ("A1B2C3".parse()?, Duration::from_secs(60));
 /// let ledger = SqliteLedger::open(&file).await?;
-/// let instance: InstanceId = "A1B2C3".parse()?;
-/// let lease = ledger.lease(&instance, Timestamp::now()).await?;
-/// ledger.end(&lease, Timestamp::now(), r#"{"calls":0}"#).await?;
+/// let lease = ledger.acquire(&instance, "host-7, process 4711", ttl).await?;
 ///
-/// let second = SqliteLedger::open(&file).await;
-/// assert!(second.is_err_and(|error| error.kind() == LedgerErrorKind::InUse));
+/// let second = SqliteLedger::open(&file).await?;
+/// let refused = second.acquire(&instance, "host-7, process 4712", ttl).await;
+/// assert!(refused.is_err_and(|error| error.kind() == LedgerErrorKind::Busy));
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub struct SqliteLedger {
     file: Arc<File>,
-    leases: Leases,
+    clock: Clock,
 }
 
 struct File {
+    path: PathBuf,
     name: Box<str>,
+    /// Taken before a transaction that writes: within this process nobody has to wait by the clock.
+    writing: Mutex<()>,
     connection: Mutex<Connection>,
 }
 
 impl SqliteLedger {
-    /// Opens the ledger in a file, or makes it if there is none, and keeps other processes out until it is dropped.
-    ///
-    /// SQLite keeps a second file beside it, with `-wal` at the end; the two belong together.
+    /// Opens the ledger in a file, or makes it if there is none.
     ///
     /// # Errors
     ///
-    /// - [`LedgerErrorKind::InUse`] if another process has it open, or this one.
     /// - [`LedgerErrorKind::Damaged`] if it is not a ledger; such a file is not touched.
-    /// - [`LedgerErrorKind::Newer`] if a newer version of this crate wrote it.
+    /// - [`LedgerErrorKind::Version`] if a newer version of this crate wrote it, or an older one that was never published; such a file
+    ///   is not touched either. What a published version wrote is brought up to date.
     /// - [`LedgerErrorKind::ReadOnly`] or [`LedgerErrorKind::Unavailable`] if it cannot be opened for writing: a folder that is
     ///   missing, a path that is a folder, permissions that are not enough.
+    /// - [`LedgerErrorKind::Busy`] if another process brings it up to date for too long.
     /// - [`LedgerErrorKind::Full`] if there is no room to make it.
     pub async fn open(path: impl Into<PathBuf> + Send) -> Result<Self, LedgerError> {
+        Self::open_with_clock(path, Clock::system()).await
+    }
+
+    /// Like [`open`](Self::open), for a ledger that goes by another clock than the system's. All that have the file open should go by
+    /// the same.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`open`](Self::open) does.
+    pub async fn open_with_clock(path: impl Into<PathBuf> + Send, clock: Clock) -> Result<Self, LedgerError> {
         let given = path.into();
         let path = path::absolute(&given).unwrap_or(given);
         let name: Box<str> = path.display().to_string().into();
-        let file = spawn_blocking(move || match file::open(&path) {
-            Ok(connection) => Ok(File { name, connection: Mutex::new(connection) }),
+        let file = blocking(move || match file::open(&path) {
+            Ok(connection) => Ok(File { path, name, writing: Mutex::default(), connection: Mutex::new(connection) }),
             Err(fault) => Err(fault.explain(&name)),
         });
-        Ok(Self::on(file.await.unwrap_or_else(|error| Err(lost(error)))?))
+        Ok(Self { file: Arc::new(file.await?), clock })
     }
 
-    /// Makes a ledger in memory, which is gone when it is dropped.
-    ///
-    /// # Errors
-    ///
-    /// Fails if there is no memory.
-    pub fn in_memory() -> Result<Self, LedgerError> {
-        let name = "in memory";
-        let connection = Connection::open_in_memory().map_err(Fault::from).and_then(file::prepare);
-        let connection = Mutex::new(connection.map_err(|fault| fault.explain(name))?);
-        Ok(Self::on(File { name: name.into(), connection }))
-    }
-
-    fn on(file: File) -> Self {
-        Self { file: Arc::new(file), leases: Leases::default() }
-    }
-
-    async fn call<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, LedgerError> {
-        let file = Arc::clone(&self.file);
-        let task = spawn_blocking(move || {
-            // A panic within a transaction rolls it back, so the connection is sound even then.
-            let mut connection = file.connection.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut connection).map_err(|fault| fault.explain(&file.name))
-        });
-        task.await.unwrap_or_else(|error| Err(lost(error)))
-    }
-
-    /// Like [`call`](Self::call), for what needs an instance; the answer for one that is not known is the empty one.
+    /// Reads something of an instance; the answer for one that is not known is the empty one.
     async fn look<T: Default + Send + 'static>(
         &self,
-        instance: &InstanceId,
-        work: impl FnOnce(&Connection, Instance) -> Result<T, Fault> + Send + 'static,
+        name: &InstanceId,
+        work: impl FnOnce(&Connection, i64) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let name = instance.clone();
-        self.call(move |connection| match Instance::find(connection, &name)? {
-            Some(instance) => work(connection, instance),
-            None => Ok(T::default()),
+        let (file, name) = (Arc::clone(&self.file), name.clone());
+        blocking(move || {
+            let answer = file.read(|connection| match instance::find(connection, &name)? {
+                Some(id) => work(connection, id),
+                None => Ok(T::default()),
+            });
+            answer.map_err(|fault| fault.explain(&file.name))
         })
         .await
     }
 
-    /// Like [`call`](Self::call), for one transaction under a lease.
-    async fn write(
+    /// Carries out one transaction that writes.
+    async fn write<T: Send + 'static>(
         &self,
-        lease: &Lease,
-        work: impl FnOnce(&Connection, Instance) -> Result<(), Fault> + Send + 'static,
-    ) -> Result<(), LedgerError> {
-        let (name, fence) = (lease.instance.clone(), lease.fence);
-        self.call(move |connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            match Instance::find(&transaction, &name)? {
-                Some(instance) if instance.fence == fence => work(&transaction, instance)?,
-                _ => return Err(fenced(&name).into()),
-            }
-            Ok(transaction.commit()?)
-        })
-        .await
+        work: impl FnOnce(&Transaction<'_>, &File) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let file = Arc::clone(&self.file);
+        blocking(move || file.write(|transaction| work(transaction, &file)).map_err(|fault| fault.explain(&file.name)))
+            .await
     }
+}
+
+impl File {
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        // One transaction, so that all statements see the same.
+        let transaction = connection.transaction()?;
+        work(&transaction)
+    }
+
+    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A panic within a transaction rolls it back, so the connection is sound even then.
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let answer = work(&transaction)?;
+        transaction.commit()?;
+        Ok(answer)
+    }
+}
+
+/// Carries out what waits for a disk where it holds up no other task.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, LedgerError> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(lost(error)))
 }
 
 fn lost(error: JoinError) -> LedgerError {
@@ -163,133 +177,125 @@ fn lost(error: JoinError) -> LedgerError {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn lease(&self, instance: &InstanceId, now: Timestamp) -> Result<Lease, LedgerError> {
-        let guard = self.leases.take(instance)?;
-        let name = instance.clone();
-        let fence = self.call(move |connection| begin(connection, &name, now)).await?;
-        Ok(Lease { instance: instance.clone(), fence, guard })
-    }
-
-    async fn end(&self, lease: &Lease, now: Timestamp, summary: &str) -> Result<(), LedgerError> {
-        let summary: Box<str> = summary.into();
-        self.write(lease, move |connection, Instance { id, fence, .. }| {
-            let sql = "UPDATE run SET ended = ?3, summary = ?4 WHERE instance = ?1 AND fence = ?2";
-            connection.prepare_cached(sql)?.execute(params![id, fence.cast_signed(), millis(now), summary])?;
-            Ok(())
+    async fn acquire(&self, instance: &InstanceId, owner: &str, ttl: Duration) -> Result<Lease, LedgerError> {
+        let (name, owner, clock) = (instance.clone(), owner.to_owned(), self.clock.clone());
+        self.write(move |transaction, file| {
+            let lease = lease::acquire(transaction, &file.path, &name, &owner, clock.now(), ttl)?;
+            tracing::debug!(instance = %name, fence = lease.fence, "lease taken");
+            Ok(lease)
         })
         .await
     }
 
-    async fn close_until(&self, lease: &Lease, until: Timestamp) -> Result<(), LedgerError> {
-        self.write(lease, move |connection, Instance { id, .. }| {
-            let sql = "UPDATE instance SET closed_until = ?2 WHERE id = ?1";
-            connection.prepare_cached(sql)?.execute(params![id, millis(until)])?;
-            Ok(())
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LedgerError> {
+        let (name, fence, clock) = (lease.instance.clone(), lease.fence, self.clock.clone());
+        self.write(move |transaction, _| lease::renew(transaction, &name, fence, &clock, ttl)).await
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        self.write(move |transaction, _| {
+            tracing::debug!(instance = %lease.instance, fence = lease.fence, "lease released");
+            lease::release(transaction, &lease.instance, lease.fence, now)
         })
         .await
     }
 
-    async fn closed_until(&self, instance: &InstanceId) -> Result<Timestamp, LedgerError> {
-        self.look(instance, |connection, Instance { id, .. }| {
-            let sql = "SELECT closed_until FROM instance WHERE id = ?1";
-            Ok(connection.prepare_cached(sql)?.query_row([id], read_time)?.unwrap_or_default())
-        })
-        .await
+    async fn fetch(&self, instance: &InstanceId, query: Query<'_>) -> Result<Vec<Record>, LedgerError> {
+        let wanted = query.into();
+        self.look(instance, move |connection, id| record::fetch(connection, id, wanted)).await
     }
 
-    async fn sift(&self, instance: &InstanceId, candidates: Vec<Candidate>) -> Result<Sifted, LedgerError> {
-        let name = instance.clone();
-        self.call(move |connection| {
-            let instance = Instance::find(connection, &name)?;
-            sift::sift(connection, instance.map(|instance| instance.id), candidates)
-        })
-        .await
-    }
-
-    async fn load(&self, instance: &InstanceId, chats: &[ChatId]) -> Result<Vec<Option<Row>>, LedgerError> {
-        let (name, chats) = (instance.clone(), chats.to_vec());
-        self.call(move |connection| {
-            let instance = Instance::find(connection, &name)?.map(|instance| instance.id);
-            let mut load = connection.prepare_cached(sift::LOAD)?;
-            let mut row = |chat: &ChatId| load.query_row(params![instance, chat.as_str()], read).optional();
-            chats.iter().map(|chat| Ok(row(chat)?)).collect()
-        })
-        .await
-    }
-
-    async fn save(&self, lease: &Lease, rows: Vec<Row>, history: Vec<Overwritten>) -> Result<(), LedgerError> {
-        self.write(lease, move |connection, instance| save::save(connection, instance, rows, &history)).await
-    }
-
-    async fn due(
+    async fn commit(
         &self,
         instance: &InstanceId,
-        by: Timestamp,
-        after: Option<&ChatId>,
-        limit: usize,
-    ) -> Result<Vec<Row>, LedgerError> {
-        const DUE: &str = concat!(
-            "SELECT ",
-            contact_columns!(),
-            " FROM contact INDEXED BY contact_due WHERE instance = ?1 AND chat > ?2 AND due_at <= ?3 ORDER BY chat LIMIT ?4"
-        );
-        let after = text(after);
-        self.look(instance, move |connection, Instance { id, .. }| {
-            let mut due = connection.prepare_cached(DUE)?;
-            let rows = due.query_map(params![id, after, millis(by), count(limit)], read)?;
-            Ok(rows.collect::<Result<_, _>>()?)
+        lease: Option<&Lease>,
+        writes: Vec<Write>,
+    ) -> Result<Vec<usize>, LedgerError> {
+        let (name, now) = (instance.clone(), self.clock.now());
+        let lease = lease.map(|lease| (lease.instance.clone(), lease.fence));
+        let lost = self.write(move |transaction, _| {
+            if let Some((held, fence)) = &lease {
+                if *held != name {
+                    return Err(LedgerError::fenced(&name).into());
+                }
+                lease::check(transaction, (held, *fence))?;
+            }
+            let id = instance::make(transaction, &name)?;
+            let mut store = Writer::new(transaction, id)?;
+            let (call, mut lost) = (Call::of(&writes), Vec::new());
+            for (place, write) in writes.iter().enumerate() {
+                if !store.write(write, &call)? {
+                    lost.push(place);
+                }
+            }
+            store.finish()?;
+            if lease.is_some() && lost.len() < writes.len() {
+                instance::pushed(transaction, id, now)?;
+            }
+            tracing::debug!(instance = %name, stored = writes.len() - lost.len(), lost = lost.len(), "records stored");
+            Ok(lost)
+        });
+        lost.await
+    }
+
+    async fn diff(&self, instance: &InstanceId) -> Result<Box<dyn Diff>, LedgerError> {
+        let (file, name) = (Arc::clone(&self.file), instance.clone());
+        blocking(move || match SqliteDiff::begin(&file, name) {
+            Ok(session) => Ok(Box::new(session) as Box<dyn Diff>),
+            Err(fault) => Err(fault.explain(&file.name)),
         })
         .await
     }
 
-    async fn next_due(&self, instance: &InstanceId) -> Result<Option<Timestamp>, LedgerError> {
-        self.look(instance, |connection, Instance { id, .. }| {
-            let sql =
-                "SELECT min(due_at) FROM contact INDEXED BY contact_due WHERE instance = ?1 AND due_at IS NOT NULL";
-            Ok(connection.prepare_cached(sql)?.query_row([id], read_time)?)
-        })
-        .await
+    async fn state(&self, instance: &InstanceId) -> Result<InstanceState, LedgerError> {
+        self.look(instance, instance::state).await
     }
 
-    async fn rows(&self, instance: &InstanceId, after: Option<&ChatId>, limit: usize) -> Result<Vec<Row>, LedgerError> {
-        const ROWS: &str = concat!(
-            "SELECT ",
-            contact_columns!(),
-            " FROM contact WHERE instance = ?1 AND chat > ?2 ORDER BY chat LIMIT ?3"
-        );
-        let after = text(after);
-        self.look(instance, move |connection, Instance { id, .. }| {
-            let mut rows = connection.prepare_cached(ROWS)?;
-            let rows = rows.query_map(params![id, after, count(limit)], read)?;
-            Ok(rows.collect::<Result<_, _>>()?)
+    async fn save_state(&self, instance: &InstanceId, state: InstanceState) -> Result<bool, LedgerError> {
+        let name = instance.clone();
+        self.write(move |transaction, _| {
+            let id = instance::make(transaction, &name)?;
+            instance::save_state(transaction, id, state)
         })
         .await
     }
 
     async fn counts(&self, instance: &InstanceId) -> Result<Counts, LedgerError> {
-        self.look(instance, |_, instance| Ok(instance.counts)).await
+        self.look(instance, instance::counts).await
     }
 
-    async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
-        let chat = chat.clone();
-        self.look(instance, move |connection, Instance { id, .. }| {
-            let sql = "SELECT chat, text, by_first, by_last, at FROM history WHERE instance = ?1 AND chat = ?2 \
-                       ORDER BY id DESC";
-            let mut history = connection.prepare_cached(sql)?;
-            let entries = history.query_map(params![id, chat.as_str()], read_overwritten)?;
-            Ok(entries.collect::<Result<_, _>>()?)
+    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError> {
+        let name = instance.clone();
+        self.write(move |transaction, _| {
+            let id = instance::make(transaction, &name)?;
+            instance::begin_run(transaction, id, began)
+        })
+        .await
+    }
+
+    async fn end_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        ended: Timestamp,
+        summary: &str,
+    ) -> Result<(), LedgerError> {
+        let (name, summary) = (instance.clone(), summary.to_owned());
+        self.write(move |transaction, _| {
+            let id = instance::make(transaction, &name)?;
+            instance::end_run(transaction, id, run, ended, &summary)
         })
         .await
     }
 
     async fn runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {
-        self.look(instance, move |connection, Instance { id, .. }| {
-            let sql = "SELECT fence, began, ended, summary FROM run WHERE instance = ?1 ORDER BY fence DESC LIMIT ?2";
-            let mut runs = connection.prepare_cached(sql)?;
-            let runs = runs.query_map(params![id, count(limit)], read_run)?;
-            Ok(runs.collect::<Result<_, _>>()?)
-        })
-        .await
+        self.look(instance, move |connection, id| instance::runs(connection, id, limit)).await
+    }
+
+    async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
+        let chat = chat.clone();
+        self.look(instance, move |connection, id| instance::history(connection, id, chat.as_str())).await
     }
 }
 
@@ -297,24 +303,4 @@ impl fmt::Debug for SqliteLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteLedger").field("file", &self.file.name).finish_non_exhaustive()
     }
-}
-
-fn begin(connection: &mut Connection, name: &InstanceId, now: Timestamp) -> Result<u64, Fault> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let sql = "INSERT INTO instance (name) VALUES (?1) ON CONFLICT (name) DO UPDATE SET fence = fence + 1 \
-               RETURNING id, fence";
-    let (id, fence): (i64, i64) = transaction.query_row(sql, [name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let sql = "INSERT INTO run (instance, fence, began) VALUES (?1, ?2, ?3)";
-    transaction.execute(sql, params![id, fence, millis(now)])?;
-    transaction.commit()?;
-    Ok(fence.cast_unsigned())
-}
-
-/// The key to start after; no chat id is empty.
-fn text(after: Option<&ChatId>) -> String {
-    after.map(ToString::to_string).unwrap_or_default()
-}
-
-fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

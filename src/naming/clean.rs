@@ -1,8 +1,9 @@
 use std::borrow::Cow;
 
 use unicode_normalization::{
-    UnicodeNormalization,
+    IsNormalized, UnicodeNormalization,
     char::{canonical_combining_class, is_combining_mark},
+    is_nfc_quick,
 };
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -29,37 +30,89 @@ const ZWJ: char = '\u{200D}';
 /// ```
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if is_clean_ascii(text.as_bytes()) {
+    if is_clean(text) {
         return Cow::Borrowed(text);
     }
-    let cleaned: String = sift(text).nfc().collect();
+    let sifted = sift(text);
+    // Quick for nearly all names; to decompose and compose again is not.
+    let cleaned = if is_nfc_quick(as_letters(&sifted)) == IsNormalized::Yes { sifted } else { sifted.nfc().collect() };
     if cleaned == text { Cow::Borrowed(text) } else { Cow::Owned(cleaned) }
 }
 
-fn is_clean_ascii(bytes: &[u8]) -> bool {
-    let mut after_space = true;
-    for byte in bytes {
-        let space = *byte == b' ';
-        if (space && after_space) || !(space || byte.is_ascii_graphic()) {
-            return false;
-        }
-        after_space = space;
+/// The start of a clean text, made clean: what it ends in may have needed what was cut off.
+pub(super) fn clean_start(start: &str) -> &str {
+    let start = start.trim_end_matches(' ');
+    match start.strip_suffix([ZWNJ, ZWJ]) {
+        Some(rest) if !rest.chars().rev().take_while(|mark| is_combining_mark(*mark)).any(is_virama) => rest,
+        _ => start,
     }
-    bytes.is_empty() || !after_space
+}
+
+/// Whether a look at each character is enough to know that there is nothing to clean.
+fn is_clean(text: &str) -> bool {
+    let (mut after_space, mut is_plain_text) = (true, true);
+    for character in text.chars() {
+        if character == ' ' {
+            if after_space {
+                return false;
+            }
+            after_space = true;
+            continue;
+        }
+        if !(character.is_ascii_graphic() || is_plain(character)) {
+            if !is_harmless(character) || (after_space && is_combining_mark(character)) {
+                return false;
+            }
+            is_plain_text = false;
+        }
+        after_space = false;
+    }
+    (text.is_empty() || !after_space) && (is_plain_text || is_nfc_quick(as_letters(text)) == IsNormalized::Yes)
+}
+
+/// The text as far as NFC cares: what composes with nothing stands as an `a`, which the check passes over.
+fn as_letters(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|character| if is_plain(character) { 'a' } else { character })
+}
+
+/// Letters and signs that stay as they are wherever they stand: no white space, no junk, no marks, nothing that NFC changes, puts into
+/// another order, or may join to what precedes it. Common ones only, to spare the look into bigger tables.
+fn is_plain(character: char) -> bool {
+    matches!(character,
+        '\u{A1}'..='\u{AC}' | '\u{AE}'..='\u{2FF}' | '\u{37B}'..='\u{37D}' | '\u{388}'..='\u{482}' | '\u{48A}'..='\u{52F}'
+        | '\u{531}'..='\u{58A}' | '\u{5D0}'..='\u{5EA}' | '\u{620}'..='\u{64A}' | '\u{660}'..='\u{66F}'
+        | '\u{671}'..='\u{6D5}' | '\u{904}'..='\u{939}' | '\u{E01}'..='\u{E30}' | '\u{E32}'..='\u{E33}'
+        | '\u{E40}'..='\u{E46}' | '\u{10A0}'..='\u{10FF}' | '\u{1E00}'..='\u{1EFF}' | '\u{3041}'..='\u{3096}'
+        | '\u{30A1}'..='\u{30FF}' | '\u{4E00}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7A3}' | '\u{1F300}'..='\u{1F5FF}'
+        | '\u{1F600}'..='\u{1F64F}' | '\u{1F900}'..='\u{1F9FF}')
+}
+
+/// Whether the character stays as long as something stands in front of it; the rest is for the sieve.
+fn is_harmless(character: char) -> bool {
+    let needs_a_look = matches!(character, ZWNJ | ZWJ | '\u{180E}' | '\u{E0020}'..='\u{E007F}');
+    !(needs_a_look || is_blank(character) || is_junk(character))
 }
 
 fn sift(text: &str) -> String {
-    let mut sieve = Sieve { kept: String::with_capacity(text.len()), space: false, joiner: None };
+    let mut sieve = Sieve { kept: String::with_capacity(text.len()), ..Sieve::default() };
     text.chars().for_each(|character| sieve.take(character));
     sieve.kept
 }
 
+/// Remembers of what was kept all that a joiner asks for, so that no joiner looks back over a long run of marks.
+#[derive(Default)]
 struct Sieve {
     kept: String,
     /// A space is due before the next character.
     space: bool,
     /// A joiner that stays only if the next character needs it.
     joiner: Option<char>,
+    /// There is a virama among the marks at the end. The order of marks is not yet canonical, so it need not be the last.
+    virama: bool,
+    /// The last character that is no mark.
+    letter: Option<char>,
+    /// The last character that is neither a skin tone nor the sign for a coloured picture.
+    emoji: Option<char>,
 }
 
 impl Sieve {
@@ -71,8 +124,22 @@ impl Sieve {
             self.take_joiner(character);
         } else if !is_junk(character) && self.has_its_base(character) {
             self.settle_joiner(character);
-            self.kept.extend(std::mem::take(&mut self.space).then_some(' '));
-            self.kept.push(character);
+            if std::mem::take(&mut self.space) {
+                self.keep(' ');
+            }
+            self.keep(character);
+        }
+    }
+
+    fn keep(&mut self, character: char) {
+        self.kept.push(character);
+        if is_combining_mark(character) {
+            self.virama |= is_virama(character);
+        } else {
+            (self.virama, self.letter) = (false, Some(character));
+        }
+        if !matches!(character, '\u{FE0F}' | '\u{1F3FB}'..='\u{1F3FF}') {
+            self.emoji = Some(character);
         }
     }
 
@@ -80,32 +147,23 @@ impl Sieve {
         if self.space {
             return;
         }
-        // The order of marks is not yet canonical, so the virama need not be the last.
-        let mut marks = self.kept.chars().rev().take_while(|mark| is_combining_mark(*mark));
-        if marks.any(is_virama) {
-            self.kept.push(joiner);
+        if self.virama {
+            self.keep(joiner);
         } else {
             self.joiner = Some(joiner);
         }
     }
 
     fn settle_joiner(&mut self, next: char) {
-        let needed = match self.joiner {
-            Some(ZWJ) => self.ends_in_emoji() && is_pictograph(next),
-            Some(_) => self.ends_in_joining_letter() && is_of_joining_script(next) && is_letter(next),
-            None => false,
+        let Some(joiner) = self.joiner.take() else { return };
+        let is_needed = if joiner == ZWJ {
+            self.emoji.is_some_and(is_pictograph) && is_pictograph(next)
+        } else {
+            self.letter.is_some_and(is_of_joining_script) && is_of_joining_script(next) && is_letter(next)
         };
-        self.kept.extend(self.joiner.take().filter(|_| needed));
-    }
-
-    /// Marks do not count: NFC may put them into another order.
-    fn ends_in_joining_letter(&self) -> bool {
-        self.kept.trim_end_matches(is_combining_mark).ends_with(is_of_joining_script)
-    }
-
-    fn ends_in_emoji(&self) -> bool {
-        let emoji = self.kept.trim_end_matches(['\u{FE0F}', '🏻', '🏼', '🏽', '🏾', '🏿']);
-        emoji.chars().next_back().is_some_and(is_pictograph)
+        if is_needed {
+            self.keep(joiner);
+        }
     }
 
     /// Whether the character in front lets this one mean something.
@@ -168,9 +226,16 @@ fn is_of_joining_script(character: char) -> bool {
 
 /// Whether a ZWJ can join this to an emoji: asks the segmentation's own table, which it does not give out.
 fn is_pictograph(character: char) -> bool {
-    let is_one_cluster = |text: &str| text.graphemes(true).nth(1).is_none();
-    let extends = is_one_cluster(&String::from_iter(['a', character]));
-    !extends && is_one_cluster(&String::from_iter(['👤', ZWJ, character]))
+    if character.is_ascii() || is_plain(character) && character < '\u{2000}' {
+        return matches!(character, '\u{A9}' | '\u{AE}');
+    }
+    let is_one_cluster = |before: &str| {
+        let mut buffer = [0; 16];
+        buffer[..before.len()].copy_from_slice(before.as_bytes());
+        let end = before.len() + character.encode_utf8(&mut buffer[before.len()..]).len();
+        str::from_utf8(&buffer[..end]).is_ok_and(|text| text.graphemes(true).nth(1).is_none())
+    };
+    !is_one_cluster("a") && is_one_cluster("👤\u{200D}")
 }
 
 #[cfg(test)]
@@ -242,18 +307,62 @@ mod tests {
     }
 
     #[test]
-    fn clean_ascii_is_told_apart() {
-        for (text, is_clean) in
-            [("", true), ("a b", true), (" a", false), ("a ", false), ("a  b", false), ("a\tb", false)]
-        {
-            assert_eq!(is_clean_ascii(text.as_bytes()), is_clean, "{text:?}");
+    fn a_plain_character_stays_as_it_is_wherever_it_stands() {
+        let plain: Vec<char> = ('\u{80}'..=char::MAX).filter(|character| is_plain(*character)).collect();
+        assert!(plain.len() > 30_000);
+        for character in plain {
+            assert!(!is_blank(character) && !is_junk(character) && is_harmless(character), "{character:?}");
+            assert!(!is_combining_mark(character) && canonical_combining_class(character) == 0, "{character:?}");
+            assert!(is_nfc_quick(std::iter::once(character)) == IsNormalized::Yes, "{character:?}");
         }
+    }
+
+    #[test]
+    fn the_short_way_and_the_long_way_to_a_pictograph_agree() {
+        for character in ('\0'..'\u{2000}').filter(|character| character.is_ascii() || is_plain(*character)) {
+            let text = String::from_iter(['👤', ZWJ, character]);
+            let extends = String::from_iter(['a', character]).graphemes(true).nth(1).is_none();
+            let is_joined = !extends && text.graphemes(true).nth(1).is_none();
+            assert_eq!(is_pictograph(character), is_joined, "{character:?}");
+        }
+    }
+
+    #[test]
+    fn a_clean_text_is_told_at_a_glance() {
+        for (text, at_a_glance) in [
+            ("", true),
+            ("a b", true),
+            (" a", false),
+            ("a ", false),
+            ("a  b", false),
+            ("a\tb", false),
+            ("Zoë Łęcka", true),
+            ("अनन्या त्रिपाठी", true),
+            ("สมหญิง 지우 さくら 🌸", true),
+            ("Zoe\u{308}", false),
+            ("a \u{301}b", false),
+            ("👩\u{200D}👧", false),
+        ] {
+            assert_eq!(is_clean(text), at_a_glance, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_joiner_looks_back_no_further_than_one_character() {
+        // Seconds, were each joiner to look back over all the marks in front of it.
+        let marks = clean(&"a\u{301}\u{200D}".repeat(300_000)).into_owned();
+        assert_eq!(marks.chars().filter(|character| *character == ZWJ).count(), 0);
+        let run = ["a", &"\u{301}\u{200D}".repeat(300_000)].concat();
+        let mut sieve = Sieve::default();
+        run.chars().for_each(|character| sieve.take(character));
+        assert_eq!((sieve.letter, sieve.virama, sieve.kept.len()), (Some('a'), false, 1 + 300_000 * 2));
     }
 
     fn check(text: &str) -> Result<(), TestCaseError> {
         let once = clean(text).into_owned();
         let twice = clean(&once);
         prop_assert!(matches!(twice, Cow::Borrowed(_)), "{:?} became {:?}", once, twice);
+        prop_assert!(!is_clean(text) || sift(text).nfc().collect::<String>() == text, "{:?} is not clean", text);
         prop_assert!(is_nfc(&once));
         prop_assert!(!once.chars().any(|character| is_junk(character) || (is_blank(character) && character != ' ')));
         prop_assert!(!once.contains("  ") && once.trim() == once);
@@ -265,6 +374,15 @@ mod tests {
         fn cleaning_twice_is_cleaning_once_and_leaves_nfc_without_junk(text in any::<String>(), nasty in nasty()) {
             check(&text)?;
             check(&nasty)?;
+        }
+
+        #[test]
+        fn the_start_of_a_clean_text_is_clean_once_its_end_is(text in any::<String>(), nasty in nasty()) {
+            for text in [clean(&text), clean(&nasty)] {
+                for (end, _) in text.char_indices() {
+                    prop_assert_eq!(clean_start(&text[..end]), clean(&text[..end]), "{:?}", &text[..end]);
+                }
+            }
         }
 
         #[test]

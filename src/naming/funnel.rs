@@ -69,13 +69,17 @@ impl Funnel {
         self.stages.iter().map(|stage| (&*stage.name, stage.tag.as_deref()))
     }
 
-    fn find(&self, name: &str) -> Option<&Stage> {
+    /// Finds a stage by its clean name.
+    pub(super) fn find(&self, name: &str) -> Option<&Stage> {
         self.stages.iter().find(|stage| is_same_stage(&stage.name, name))
     }
 }
 
 /// Compares without regard to case. Upper case, because it knows one sigma and spells out the sharp s.
 fn is_same_stage(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
     if one.is_ascii() && other.is_ascii() { one.eq_ignore_ascii_case(other) } else { upper(one).eq(upper(other)) }
 }
 

@@ -207,7 +207,7 @@ fn a_cut_that_ends_in_a_tag_drops_it() {
 }
 
 #[test]
-fn the_version_shows_every_change_of_the_rules() {
+fn the_fingerprint_shows_every_change_of_the_rules() {
     let with = |tags: &str| Naming::new(tags.parse().unwrap());
     let rules = [
         with(""),
@@ -218,19 +218,104 @@ fn the_version_shows_every_change_of_the_rules() {
         with("Lead").limit(59),
         with("Lead").template("{base} - {tag}".parse().unwrap()).unwrap(),
     ];
-    let mut versions: Vec<u32> = rules.iter().map(Naming::version).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    assert_eq!(versions.len(), rules.len());
+    let mut marks: Vec<u32> = rules.iter().map(Naming::fingerprint).collect();
+    marks.sort_unstable();
+    marks.dedup();
+    assert_eq!(marks.len(), rules.len());
 }
 
 #[test]
-fn the_version_stays_the_same_across_releases() {
+fn the_fingerprint_stays_the_same_across_releases() {
     // Computed apart from this crate, from the rules as text.
-    const GOLDEN: u32 = 0x2353_E0B9;
-    assert_eq!(naming().version(), GOLDEN);
+    const GOLDEN: u32 = 0x36B6_CEE7;
+    assert_eq!(naming().fingerprint(), GOLDEN);
     let same: Funnel = "EVANGELIST=VIP, customer=Customer, lead=Lead".parse().unwrap();
-    assert_eq!(Naming::new(same).version(), GOLDEN);
+    assert_eq!(Naming::new(same).fingerprint(), GOLDEN);
+}
+
+#[test]
+fn a_name_says_whether_it_was_shortened() {
+    let short = naming().limit(12);
+    for (first, stage, shortened) in [
+        ("Barth", Some("Lead"), false),
+        ("Bartholomew", None, false),
+        ("Bartholomew", Some("Lead"), true),
+        ("Bartholomew I", None, true),
+        ("  Barth [Lead] [VIP]  ", Some("Lead"), false),
+        ("Ελένη", Some("Lead"), false),
+    ] {
+        assert_eq!(short.render(first, "", stage).unwrap().shortened, shortened, "{first:?} {stage:?}");
+    }
+    let once = short.render("Bartholomew", "", Some("Lead")).unwrap();
+    assert!(!short.render(once.name.first(), once.name.last().unwrap(), Some("Lead")).unwrap().shortened);
+}
+
+#[test]
+fn a_stage_that_nobody_listed_is_told_from_one_without_a_tag() {
+    for (stage, unknown) in [
+        (None, false),
+        (Some(""), false),
+        (Some(" \u{200B}"), false),
+        (Some("lead "), false),
+        (Some("Churned"), false),
+        (Some("Leed"), true),
+        (Some("Subscriber"), true),
+    ] {
+        let rendered = naming().render("Bob", "", stage).unwrap();
+        assert_eq!(rendered.unknown_stage, unknown, "{stage:?}");
+    }
+    assert!(Naming::new(Funnel::none()).render("Bob", "", Some("Lead")).unwrap().unknown_stage);
+}
+
+#[test]
+fn a_hostile_field_is_cut_before_any_work_is_done_with_it() {
+    let unlimited = naming().limit(usize::MAX);
+    let cap = unlimited.field;
+    assert_eq!(cap, Parts::LONGEST + " [Customer]".len());
+    for hostile in ["x\u{301}\u{200D}", "\u{301}\u{200D}", " [Lead]", "👩\u{200D}", "😀", "x", "\u{1D160}"] {
+        let long = ["Bob", &hostile.repeat(60_000 / hostile.len())].concat();
+        let cut = parts::cap(&long, cap);
+        assert!(cut.len() <= cap && cut.len() + 4 > cap);
+        // What lies behind the cap is never looked at: the result is that of the field cut short.
+        let (whole, same) = (unlimited.render(&long, &long, Some("Lead")), unlimited.render(cut, cut, Some("Lead")));
+        let (whole, same) = (whole.unwrap(), same.unwrap());
+        assert_eq!((&whole.name, &whole.base), (&same.name, &same.base), "{hostile:?}");
+        assert!(whole.shortened, "{hostile:?}");
+        assert!(whole.base.full().len() <= Parts::LONGEST, "{hostile:?}");
+        assert_eq!(unlimited.parse(&long), unlimited.parse(cut), "{hostile:?}");
+        assert_eq!(unlimited.parse(&whole.name.full()).base, whole.base.full(), "{hostile:?}");
+        let (first, last) = fields(&whole.name);
+        assert_eq!(unlimited.render(first, last, Some("Lead")).unwrap().name, whole.name, "{hostile:?}");
+    }
+}
+
+#[test]
+fn tags_behind_each_other_are_peeled_without_a_copy() {
+    let many = ["Bob", &" [Lead]".repeat(140)].concat();
+    let mut parts = Parts::clean(&many, "");
+    let naming = naming();
+    let mut peeled = 0;
+    while let Some((_, cut)) = naming.find(&parts) {
+        parts = parts.cut(cut);
+        assert!(matches!(parts.first, std::borrow::Cow::Borrowed(_)));
+        peeled += 1;
+    }
+    assert_eq!((peeled, &*parts.first), (140, "Bob"));
+}
+
+#[test]
+fn what_is_rendered_serialises_and_comes_back() {
+    let rendered = naming().limit(12).render("Bartholomew", "", Some("Lead")).unwrap();
+    let json = serde_json::to_value(&rendered).unwrap();
+    let wanted = serde_json::json!({
+        "name": ["Barth", "[Lead]"], "base": ["Barth"], "tag": "Lead", "shortened": true, "unknown_stage": false,
+    });
+    assert_eq!(json, wanted);
+    assert_eq!(serde_json::from_value::<Rendered>(json).unwrap(), rendered);
+    let parsed = naming().parse("Bob [VIP]");
+    let json = serde_json::to_string(&parsed).unwrap();
+    assert_eq!((&*json, serde_json::from_str(&json).unwrap()), (r#"{"base":"Bob","tag":"VIP"}"#, parsed));
+    assert_eq!(serde_json::to_string(&Placement::FirstName).unwrap(), r#""first_name""#);
 }
 
 /// Names made of what breaks names.

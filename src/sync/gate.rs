@@ -1,34 +1,35 @@
-//! Whether the instance may be called now; a value that neither waits nor reads a clock.
+//! Whether the instance may be called now, and whose fault a failure is; a value that neither waits nor reads a clock.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use crate::{Class, Error, ErrorKind, ledger::Timestamp};
+use crate::{ChatId, Error, ErrorClass, ErrorKind, ledger::Wait, record::Blame, time::Timestamp};
 
-/// How many transient failures in a row, over all contacts, mean that the server is out of reach.
-const STREAK: u32 = 5;
+/// After how many failures of different contacts, without a success in between, the server is taken to be out of reach.
+const STREAK: usize = 5;
 /// How long to leave an instance alone that is not ready and does not say for how long.
 const PAUSE: Duration = Duration::from_secs(15);
+/// How long to leave an instance alone that refused one contact as if the whole instance were refused.
+const SUSPICION: Duration = Duration::from_secs(1);
 
 /// The health of one instance, as its answers show it.
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
-    patience: Duration,
-    state: State,
-    streak: u32,
-    hint: Option<&'static str>,
-}
-
-#[derive(Debug, Clone)]
-enum State {
-    Open,
-    /// Closed until a moment; `since` is when it first closed without a success in between.
-    Waiting {
-        since: Timestamp,
-        until: Timestamp,
-        kind: ErrorKind,
-    },
-    /// Closed until a person acts.
-    Shut(ErrorKind),
+    max_wait: Duration,
+    /// Until when the instance is left alone; `since` is when that first began without a success in between.
+    wait: Option<Wait>,
+    /// Why no call will work in this run.
+    shut: Option<ErrorKind>,
+    /// Contacts that failed since the last success, for reasons that pass.
+    failing: BTreeSet<Option<ChatId>>,
+    /// Contacts that were refused since the last success.
+    refused: BTreeSet<Option<ChatId>>,
+    /// The contact that was refused as if the whole instance were, although others worked.
+    suspect: Option<ChatId>,
+    /// Until when others wait before one of them is tried, for such a contact's sake.
+    doubtful_until: Timestamp,
+    /// Whether a call has worked in this run.
+    is_proven: bool,
+    hint: Option<String>,
 }
 
 /// What a gate lets through.
@@ -44,181 +45,167 @@ pub(super) enum Passage {
     Closed,
 }
 
+/// What is made of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The record takes it now.
+    Settled(Blame),
+    /// Only the next success, or the end of the run, tells whether the contact is to blame.
+    Pending,
+}
+
 impl Gate {
-    /// A gate that is closed until a moment remembered from an earlier run, or open if that has passed.
-    pub(super) fn new(patience: Duration, closed_until: Timestamp, now: Timestamp) -> Self {
-        let state = if closed_until > now {
-            State::Waiting { since: now, until: closed_until, kind: ErrorKind::RateLimited }
-        } else {
-            State::Open
-        };
-        Self { patience, state, streak: 0, hint: None }
+    /// A gate that is closed by a wait remembered from an earlier run, or open if that has passed.
+    pub(super) fn new(max_wait: Duration, wait: Option<Wait>, now: Timestamp) -> Self {
+        let wait = wait.map(|wait| Wait { since: now, ..brought_back(wait, now) });
+        Self {
+            max_wait,
+            wait: wait.filter(|wait| wait.until > now),
+            shut: None,
+            failing: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            suspect: None,
+            doubtful_until: Timestamp::default(),
+            is_proven: false,
+            hint: None,
+        }
+    }
+
+    /// The clock was set back.
+    pub(super) fn bring_back(&mut self, now: Timestamp) {
+        self.wait = self.wait.map(|wait| brought_back(wait, now));
+        self.doubtful_until = self.doubtful_until.min(now.after(SUSPICION));
     }
 
     pub(super) fn passage(&self, now: Timestamp) -> Passage {
-        match self.state {
-            State::Open => Passage::Free,
-            State::Shut(_) => Passage::Closed,
-            State::Waiting { since, until, .. } if until.since(since) > self.patience => Passage::Closed,
-            State::Waiting { until, .. } if until > now => Passage::Wait(until),
-            State::Waiting { .. } => Passage::Probe,
+        match self.wait {
+            _ if self.shut.is_some() => Passage::Closed,
+            None if self.doubtful_until > now => Passage::Wait(self.doubtful_until),
+            None if self.suspect.is_some() => Passage::Probe,
+            None => Passage::Free,
+            Some(wait) if wait.until.since(wait.since) > self.max_wait => Passage::Closed,
+            Some(wait) if wait.until > now => Passage::Wait(wait.until),
+            Some(_) => Passage::Probe,
         }
     }
 
     /// Why the gate is not open.
     pub(super) fn reason(&self) -> Option<ErrorKind> {
-        match self.state {
-            State::Open => None,
-            State::Waiting { kind, .. } | State::Shut(kind) => Some(kind),
-        }
+        self.shut.or(self.wait.map(|wait| wait.kind))
     }
 
-    /// A call worked, or failed for its contact alone: the instance is well.
+    /// The wait that is to be remembered, if the gate is closed by one.
+    pub(super) fn wait(&self) -> Option<Wait> {
+        self.wait
+    }
+
+    /// What to try about a gate that is shut.
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Whether contacts that were refused are to blame themselves, although no call has worked since: a few are where others worked
+    /// before, and so is the only one of all that are `due`. Several of whom none worked are not, because then the set-up may be wrong.
+    pub(super) fn blames_refused(&self, due: usize) -> bool {
+        self.shut.is_none() && (self.is_proven || (self.refused.len() == 1 && due <= 1))
+    }
+
+    /// How many different contacts failed in a row.
+    pub(super) fn streak(&self) -> u32 {
+        u32::try_from(self.failing.len()).unwrap_or(u32::MAX)
+    }
+
+    /// A call worked: the instance is well.
     ///
     /// A call that was in flight when the gate closed opens nothing: the wait that the instance asked for still holds.
     pub(super) fn well(&mut self, now: Timestamp) {
-        self.streak = 0;
-        if matches!(self.state, State::Waiting { until, .. } if until <= now) {
-            self.state = State::Open;
+        self.failing.clear();
+        self.refused.clear();
+        self.suspect = None;
+        self.is_proven = true;
+        self.wait = self.wait.filter(|wait| wait.until > now);
+    }
+
+    /// A read worked: an instance that asked to wait is well again. Of writes it tells nothing.
+    pub(super) fn read_well(&mut self, now: Timestamp) {
+        if self.failing.is_empty() {
+            self.wait = self.wait.filter(|wait| wait.until > now);
         }
     }
 
-    /// A call failed. Returns until when the instance asked not to be called, if it did.
-    pub(super) fn failed(&mut self, error: &Error, backoff: Duration, now: Timestamp) -> Option<Timestamp> {
+    /// A call for a contact failed, or, without one, a read of the whole book.
+    pub(super) fn failed(
+        &mut self,
+        error: &Error,
+        chat: Option<&ChatId>,
+        backoff: Duration,
+        now: Timestamp,
+    ) -> Verdict {
+        if let Some(wait) = error.retry_after() {
+            self.close(error.kind(), now.after(wait), now);
+            return Verdict::Settled(Blame::Instance);
+        }
         match error.class() {
-            Class::Contact => self.well(now),
-            Class::Instance | Class::Configuration => self.shut(error),
-            Class::Wait => {
-                let until = now.after(error.retry_after().unwrap_or(PAUSE));
-                self.wait(until, error.kind(), now);
-                return error.retry_after().map(|_| until);
+            ErrorClass::Wait => {
+                self.close(error.kind(), now.after(PAUSE), now);
+                Verdict::Settled(Blame::Instance)
             }
-            Class::Transient => {
-                self.streak += 1;
-                if self.streak >= STREAK {
-                    self.wait(now.after(backoff), error.kind(), now);
+            ErrorClass::Instance | ErrorClass::Configuration => self.forbidden(error, chat, now),
+            ErrorClass::Contact => {
+                self.failing.clear();
+                self.refused.insert(chat.cloned());
+                if self.refused.len() >= STREAK {
+                    self.shut(error);
                 }
+                Verdict::Pending
+            }
+            ErrorClass::Transient => {
+                self.failing.insert(chat.cloned());
+                let is_outage = self.failing.len() >= STREAK || chat.is_none();
+                if is_outage {
+                    self.close(error.kind(), now.after(backoff), now);
+                }
+                Verdict::Settled(if is_outage { Blame::Unclear } else { Blame::Contact })
             }
         }
-        None
+    }
+
+    /// The instance is refused; or, if others worked and the server gives no word for it, perhaps only this contact.
+    fn forbidden(&mut self, error: &Error, chat: Option<&ChatId>, now: Timestamp) -> Verdict {
+        let may_be_contact = error.code().is_none() && matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::Route);
+        if let Some(chat) = chat.filter(|_| may_be_contact && self.is_proven)
+            && self.suspect.as_ref().is_none_or(|suspect| suspect == chat)
+        {
+            self.suspect = Some(chat.clone());
+            self.doubtful_until = now.after(SUSPICION);
+            return Verdict::Settled(Blame::Contact);
+        }
+        self.shut(error);
+        // The next run begins with another contact, should it be this one after all.
+        Verdict::Settled(if may_be_contact { Blame::Unclear } else { Blame::Instance })
+    }
+
+    /// No call before a moment; a later end that is known already stands.
+    fn close(&mut self, kind: ErrorKind, until: Timestamp, now: Timestamp) {
+        self.wait = Some(match self.wait {
+            Some(wait) if wait.until >= until => wait,
+            Some(wait) => Wait::new(kind, wait.since, until),
+            None => Wait::new(kind, now, until),
+        });
     }
 
     /// No call will work in this run.
     pub(super) fn shut(&mut self, error: &Error) {
-        self.state = State::Shut(error.kind());
-        self.hint = error.hint();
+        self.shut = Some(error.kind());
+        self.hint = error.hint().map(Into::into);
     }
+}
 
-    /// What to try about a gate that is shut.
-    pub(super) fn hint(&self) -> Option<&'static str> {
-        self.hint
-    }
-
-    /// How many transient failures came in a row.
-    pub(super) fn streak(&self) -> u32 {
-        self.streak
-    }
-
-    fn wait(&mut self, until: Timestamp, kind: ErrorKind, now: Timestamp) {
-        self.state = match self.state {
-            State::Shut(kind) => State::Shut(kind),
-            State::Waiting { since, until: earlier, .. } => State::Waiting { since, until: until.max(earlier), kind },
-            State::Open => State::Waiting { since: now, until, kind },
-        };
-    }
+/// A wait that began in the future was stored by a clock that was ahead: it lasts for its length from now on.
+pub(super) fn brought_back(wait: Wait, now: Timestamp) -> Wait {
+    let until = if wait.since > now { now.after(wait.until.since(wait.since)) } else { wait.until };
+    Wait::new(wait.kind, wait.since.min(now), until)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(60);
-    const T: Timestamp = Timestamp(1_000_000);
-
-    fn seconds(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    fn open() -> Gate {
-        Gate::new(PATIENCE, Timestamp::default(), T)
-    }
-
-    fn fail(gate: &mut Gate, kind: ErrorKind) {
-        gate.failed(&Error::new(kind), seconds(2), T);
-    }
-
-    #[test]
-    fn a_refused_token_shuts_it_and_no_success_of_a_call_in_flight_opens_it() {
-        for kind in [ErrorKind::Unauthorized, ErrorKind::Forbidden, ErrorKind::UnknownInstance, ErrorKind::Route] {
-            let mut gate = open();
-            fail(&mut gate, kind);
-            gate.well(T);
-            assert_eq!((gate.passage(T), gate.reason()), (Passage::Closed, Some(kind)));
-        }
-    }
-
-    #[test]
-    fn p5_none_passes_before_retry_after_and_then_one_probe() {
-        let mut gate = open();
-        let error = Error::new(ErrorKind::RateLimited).with_retry_after(seconds(7));
-        assert_eq!(gate.failed(&error, seconds(1), T), Some(T.after(seconds(7))));
-        assert_eq!(gate.passage(T.after(Duration::from_millis(6_999))), Passage::Wait(T.after(seconds(7))));
-        gate.well(T.after(seconds(6)));
-        assert_eq!(
-            gate.passage(T.after(seconds(6))),
-            Passage::Wait(T.after(seconds(7))),
-            "a late success opens nothing"
-        );
-        assert_eq!(gate.passage(T.after(seconds(7))), Passage::Probe);
-        gate.well(T.after(seconds(7)));
-        assert_eq!(gate.passage(T.after(seconds(7))), Passage::Free);
-    }
-
-    #[test]
-    fn a_wait_longer_than_the_patience_ends_the_run() {
-        let mut gate = open();
-        gate.failed(&Error::new(ErrorKind::QuotaReached).with_retry_after(seconds(61)), seconds(1), T);
-        assert_eq!(gate.passage(T), Passage::Closed);
-    }
-
-    #[test]
-    fn patience_counts_from_the_first_closing_over_all_probes() {
-        let mut gate = open();
-        let mut now = T;
-        while let Passage::Free | Passage::Probe = gate.passage(now) {
-            gate.failed(&Error::new(ErrorKind::SessionNotReady), seconds(1), now);
-            now = now.after(PAUSE);
-        }
-        assert_eq!((gate.passage(now), now), (Passage::Closed, T.after(seconds(75))));
-    }
-
-    #[test]
-    fn a_streak_of_transient_failures_closes_it_and_a_success_in_between_does_not() {
-        let mut gate = open();
-        for _ in 1..STREAK {
-            fail(&mut gate, ErrorKind::Server);
-        }
-        assert_eq!(gate.passage(T), Passage::Free);
-        gate.well(T);
-        fail(&mut gate, ErrorKind::Server);
-        assert_eq!(gate.passage(T), Passage::Free);
-        for _ in 1..STREAK {
-            fail(&mut gate, ErrorKind::Timeout);
-        }
-        assert_eq!(gate.passage(T), Passage::Wait(T.after(seconds(2))));
-    }
-
-    #[test]
-    fn p6_a_contact_that_is_refused_closes_nothing() {
-        let mut gate = open();
-        fail(&mut gate, ErrorKind::Server);
-        fail(&mut gate, ErrorKind::Rejected);
-        assert_eq!((gate.passage(T), gate.streak()), (Passage::Free, 0));
-    }
-
-    #[test]
-    fn a_wait_that_an_earlier_run_was_asked_for_still_holds() {
-        let gate = Gate::new(PATIENCE, T.after(seconds(5)), T);
-        assert_eq!(gate.passage(T), Passage::Wait(T.after(seconds(5))));
-    }
-}
+mod tests;

@@ -1,321 +1,352 @@
-//! The CRM side: rows in, wishes written down. Makes no call.
+//! The CRM lane: rows in, claims staged. Makes no call, and needs no lease.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{HashMap, HashSet},
     future::poll_fn,
-    mem,
-    panic::resume_unwind,
     pin::Pin,
     sync::Arc,
 };
 
 use futures_core::Stream;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::sync::watch;
 
 use super::{
     SyncError,
-    decide::{Action, Event, decide},
-    report::{Change, Outcome, Progress, Recorder},
+    guardrails::RowImpact,
+    report::{LeftReason, Progress, Recorder},
     run::stopped,
 };
 use crate::{
     ChatId,
-    crm::{CrmContact, Refusal, RefusalReason, RowError},
-    ledger::{Candidate, Cause, Lease, Ledger, LedgerError, Row, Sifted, Timestamp, Wanted},
+    crm::{CrmContact, Refusal, RefusalReason, RowDigest, RowError},
+    ledger::{Diff, Incoming, Verdict, Write},
     naming::Naming,
+    record::{Claim, Event, Policy, Record, Status, Wish, decide},
+    time::Timestamp,
 };
 
-/// How many rows go to the ledger at once.
+/// How many rows are compared at once.
 const BATCH: usize = 4_096;
 
-/// Takes the rows of one run in.
+/// Takes the rows of one feed into one comparison.
 pub(super) struct Intake<'r> {
-    ledger: Arc<dyn Ledger>,
-    lease: &'r Lease,
-    naming: &'r Naming,
-    recorder: &'r mut Recorder,
-    met: Slots,
-    claims: HashMap<ChatId, Claims>,
-    /// Contacts met that need a person or a new wish, which may come yet.
-    parked: BTreeMap<ChatId, Change>,
-    /// Known contacts whose name the CRM now leaves empty.
-    blanked: u64,
-    taken: u64,
-    /// The batch that the ledger sifts while the next is read.
-    sifting: Option<JoinHandle<Result<Sifted, LedgerError>>>,
+    pub(super) diff: &'r mut dyn Diff,
+    pub(super) naming: &'r Naming,
+    pub(super) policy: &'r Policy,
+    pub(super) recorder: &'r mut Recorder,
+    pub(super) now: Timestamp,
+    /// Whether each row goes before the bulk of others, and nothing follows from absence.
+    pub(super) are_changes: bool,
+    pub(super) impact: RowImpact,
+    /// Rows that were dropped for a newer version known before: a later row with the same id is no second one to drop.
+    pub(super) dropped: HashSet<Box<str>>,
+    /// Rows that the source refused without saying whom they claim: they are not gone.
+    pub(super) unread: HashSet<Box<str>>,
+    /// Contacts that a row claims no more because it names another person now; some other row may claim them.
+    pub(super) moved: Vec<(ChatId, Box<str>)>,
+    /// Rows in sync that want nothing, because they have no name that can be used.
+    pub(super) nameless: u64,
 }
 
-/// The CRM rows that claim one person: those that came in this run with what they wish.
-type Claims = BTreeMap<Box<str>, Option<Candidate>>;
+/// How many dropped rows are remembered.
+const MOST_DROPPED: usize = 100_000;
 
-impl<'r> Intake<'r> {
-    pub(super) fn new(
-        ledger: Arc<dyn Ledger>,
-        lease: &'r Lease,
-        naming: &'r Naming,
-        recorder: &'r mut Recorder,
-        last_slot: u64,
-    ) -> Self {
-        let met = Slots::new(last_slot);
-        let (claims, parked) = (HashMap::new(), BTreeMap::new());
-        Self { ledger, lease, naming, recorder, met, claims, parked, blanked: 0, taken: 0, sifting: None }
-    }
+/// Records that a batch has changed, as they are now.
+#[derive(Default)]
+struct Working {
+    /// In the order in which they were first touched, which becomes the order of their arrival.
+    entries: Vec<Entry>,
+    places: HashMap<ChatId, usize>,
+    /// Who has the claim of each row of the batch now.
+    holders: HashMap<Box<str>, ChatId>,
+}
 
-    /// Takes all rows in, unless it is told to stop first, and says how many known contacts would lose their name.
+struct Entry {
+    write: Write,
+    is_changed: bool,
+}
+
+impl Intake<'_> {
+    /// Takes all rows in; `false` if it was told to stop before their end.
     pub(super) async fn take<S>(
-        mut self,
+        &mut self,
         mut rows: Pin<&mut S>,
-        mut told: watch::Receiver<bool>,
-    ) -> Result<u64, SyncError>
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<bool, SyncError>
     where
         S: Stream<Item = Result<CrmContact, RowError>>,
     {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut nameless = Vec::new();
-        while !*told.borrow() {
-            let row = tokio::select! {
-                biased;
-                row = poll_fn(|cx| rows.as_mut().poll_next(cx)) => row,
-                () = stopped(&mut told) => break,
+        let reader =
+            Reader { naming: self.naming, recorder: self.recorder, impact: &mut self.impact, unread: &mut self.unread };
+        let (mut batch, mut is_more) = read(reader, rows.as_mut(), stop).await?;
+        while !batch.is_empty() {
+            // The ledger compares on its own thread while the next rows are read here.
+            let compared = self.diff.compare(Arc::clone(&batch));
+            let reader = Reader {
+                naming: self.naming,
+                recorder: self.recorder,
+                impact: &mut self.impact,
+                unread: &mut self.unread,
             };
-            let Some(row) = row else { break };
-            self.taken += 1;
-            match row {
-                Ok(contact) => match self.render(contact) {
-                    Ok(candidate) => batch.push(candidate),
-                    Err((chat, refusal)) => {
-                        nameless.push(chat);
-                        self.recorder.refuse(refusal);
-                    }
-                },
-                Err(RowError::Refused(refusal)) => self.recorder.refuse(refusal),
-                Err(RowError::Source(error)) => return Err(SyncError::Source(error)),
-            }
-            if batch.len() == BATCH {
-                self.sift(mem::replace(&mut batch, Vec::with_capacity(BATCH))).await?;
-            }
-            if nameless.len() == BATCH {
-                self.count_blanked(mem::take(&mut nameless)).await?;
-            }
+            let (verdicts, next) = tokio::join!(compared, async {
+                if is_more { read(reader, rows.as_mut(), stop).await } else { Ok(([].into(), false)) }
+            });
+            self.settle(&batch, verdicts?).await?;
+            (batch, is_more) = next?;
+            self.recorder.tell(&Progress::Taken(self.impact.rows));
         }
-        self.sift(batch).await?;
-        self.write_down().await?;
-        self.count_blanked(nameless).await?;
-        // Half of the rows do not tell who has only one claim.
-        if !*told.borrow() {
-            self.resolve_claims().await?;
+        if *stop.borrow() {
+            return Ok(false);
         }
-        for change in mem::take(&mut self.parked).into_values() {
-            self.recorder.change(change);
+        let tally = self.diff.tally().await?;
+        (self.impact.claims, self.impact.missing) = (tally.claims, tally.claims - tally.met);
+        if self.are_changes {
+            self.impact.missing = 0;
         }
-        Ok(self.blanked)
+        Ok(true)
     }
 
-    fn render(&self, contact: CrmContact) -> Result<Candidate, (ChatId, Refusal)> {
-        let CrmContact { id, chat, first, last, stage, version, .. } = contact;
-        match self.naming.render(&first, &last, stage.as_deref()) {
-            Ok(rendered) => {
-                let wanted = Wanted {
-                    crm_id: id.into(),
-                    version,
-                    name: rendered.name,
-                    base: rendered.base,
-                    tag: rendered.tag,
-                    rules: self.naming.version(),
-                    cause: Cause::New,
-                    rivals: Box::default(),
-                };
-                Ok(Candidate { chat, wanted })
+    /// Withdraws the claims of rows that a snapshot lacks.
+    pub(super) async fn withdraw_absent(&mut self) -> Result<(), SyncError> {
+        loop {
+            let absent = self.diff.absent(BATCH).await?;
+            if absent.is_empty() {
+                return Ok(());
             }
-            Err(error) => {
-                let refusal = Refusal {
-                    reason: RefusalReason::EmptyName,
-                    line: None,
-                    crm_id: Some(id),
-                    detail: format!("{error}; the contact is left as it is"),
-                };
-                Err((chat, refusal))
+            let mut working = Working::default();
+            for (crm_id, record) in absent {
+                // What it claimed before stands until it can be read again.
+                if self.unread.contains(&crm_id) {
+                    continue;
+                }
+                self.withdraw(&mut working, record, &crm_id, LeftReason::Gone);
             }
+            self.stage(working).await?;
         }
     }
 
-    /// Lets the ledger sift a batch while the next is read; what it finds must not be older than what was written down, so that
-    /// is done first.
-    async fn sift(&mut self, batch: Vec<Candidate>) -> Result<(), SyncError> {
-        self.write_down().await?;
-        let (ledger, instance) = (Arc::clone(&self.ledger), self.lease.instance.clone());
-        self.sifting = Some(tokio::spawn(async move { ledger.sift(&instance, batch).await }));
+    /// Lists the contacts that keep a name although the row that wanted it names another person now.
+    pub(super) async fn note_moved(&mut self) -> Result<(), SyncError> {
+        for moved in std::mem::take(&mut self.moved).chunks(BATCH) {
+            let chats: Vec<ChatId> = moved.iter().map(|(chat, _)| chat.clone()).collect();
+            let records = self.diff.find(&chats).await?;
+            for (chat, crm_id) in moved {
+                let record = records.iter().find(|record| record.chat == *chat && record.claims.is_empty());
+                if let Some(record) = record {
+                    self.recorder.left(record, crm_id, LeftReason::Moved);
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Writes down what the batch that was sifted brings.
-    async fn write_down(&mut self) -> Result<(), SyncError> {
-        let Some(sifting) = self.sifting.take() else { return Ok(()) };
-        let sifted = match sifting.await {
-            Ok(sifted) => sifted?,
-            Err(error) => resume_unwind(error.into_panic()),
+    async fn settle(&mut self, batch: &[Incoming], verdicts: Vec<Verdict>) -> Result<(), SyncError> {
+        let mut working = Working::default();
+        for (incoming, verdict) in batch.iter().zip(verdicts) {
+            if let Verdict::Changed { holder, target, is_repeat } = verdict {
+                self.claim(
+                    &mut working,
+                    incoming,
+                    holder.map(|record| *record),
+                    target.map(|record| *record),
+                    is_repeat,
+                );
+            }
+        }
+        self.stage(working).await
+    }
+
+    async fn stage(&mut self, working: Working) -> Result<(), SyncError> {
+        let changed = working.entries.into_iter().filter(|entry| entry.is_changed);
+        let writes: Vec<Write> = changed.map(|entry| entry.write).collect();
+        if !writes.is_empty() {
+            self.diff.stage(writes).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets a row claim its person, and give up the one it claimed before.
+    fn claim(
+        &mut self,
+        working: &mut Working,
+        incoming: &Incoming,
+        holder: Option<Record>,
+        target: Option<Record>,
+        is_repeat: bool,
+    ) {
+        let contact = &incoming.contact;
+        let is_repeat = is_repeat || working.holders.contains_key(&*contact.id);
+        let holder = working.holder(&contact.id, holder);
+        let is_older = |record: &Record| {
+            record.claim(&contact.id).is_some_and(|held| contact.version.is_some() && contact.version < held.version)
         };
-        for slot in sifted.unchanged {
-            let counter = if self.met.meet(slot) {
-                &mut self.recorder.summary.unchanged
-            } else {
-                &mut self.recorder.summary.stale
-            };
-            *counter += 1;
+        if is_repeat {
+            self.recorder.repeated(&contact.id);
         }
-        let mut touched: HashMap<ChatId, (Row, bool)> = HashMap::new();
-        for (candidate, stored) in sifted.rest {
-            let (row, dirty) = match touched.remove(&candidate.chat) {
-                Some((row, dirty)) => (Some(row), dirty),
-                None => (stored, false),
-            };
-            let (row, changed) = self.wish(candidate, row);
-            touched.insert(row.chat.clone(), (row, dirty || changed));
-        }
-        self.save(touched.into_values().filter_map(|(row, dirty)| dirty.then_some(row)).collect()).await?;
-        self.recorder.tell(&Progress::Taken(self.taken));
-        Ok(())
-    }
-
-    async fn save(&self, rows: Vec<Row>) -> Result<(), SyncError> {
-        if !rows.is_empty() {
-            self.ledger.save(self.lease, rows, Vec::new()).await?;
-        }
-        Ok(())
-    }
-
-    /// Lets one wish meet its row, and says whether the row is to be stored.
-    fn wish(&mut self, candidate: Candidate, row: Option<Row>) -> (Row, bool) {
-        let Some(row) = row else { return (candidate.into(), true) };
-        let owner = &row.wanted.crm_id;
-        let is_first = !self.met.contains(row.slot);
-        if !row.wanted.rivals.is_empty() || (candidate.wanted.crm_id != *owner && !is_first) {
-            return self.contest(candidate, row);
-        }
-        self.met.meet(row.slot);
-        let before = (!is_first).then(|| row.clone());
-        let (row, action) = decide(row, Event::Wished(candidate.wanted), Timestamp::default());
-        if action == Action::Stale || (action == Action::Keep && !is_first) {
+        let is_older = holder.as_ref().is_some_and(is_older);
+        if is_repeat && self.dropped.remove(&*contact.id) && !is_older {
+            // Of the two rows with this id, the other one was dropped.
+        } else if is_repeat || is_older {
             self.recorder.summary.stale += 1;
         }
-        self.count(before.as_ref(), &row);
-        (row, action == Action::Store)
+        if is_older {
+            self.impact.stale += u64::from(!is_repeat);
+            if self.dropped.len() < MOST_DROPPED {
+                self.dropped.insert(contact.id.as_str().into());
+            }
+            return;
+        }
+        let (holder, moved) = match holder {
+            Some(record) if record.answers_to(&contact.chat) => (Some(record), None),
+            moved => (None, moved),
+        };
+        let taken = moved.as_ref().and_then(|record| record.claim(&contact.id).cloned());
+        if let Some(record) = moved {
+            self.withdraw(working, record, &contact.id, LeftReason::Moved);
+        }
+        let record = working.current(holder.or(target), &contact.chat);
+        let claim = self.render(incoming, &record);
+        let decision = decide(&record, Event::Claimed { claim, urgent: self.are_changes }, self.policy, self.now);
+        let is_nameless = decision.record.status == Status::InSync && decision.record.wanted().is_none();
+        self.nameless += u64::from(is_nameless && !is_repeat);
+        working.holders.insert(contact.id.as_str().into(), decision.record.chat.clone());
+        let place = working.put(&record, decision.record, decision.is_changed, None);
+        if let Some(taken) = taken {
+            working.entries[place].write.base_on(&taken);
+        }
     }
 
-    /// Notes that several CRM rows claim one person, which stops its row until one claim is left.
-    fn contest(&mut self, candidate: Candidate, row: Row) -> (Row, bool) {
-        let owner = row.wanted.crm_id.clone();
-        let mut ids: BTreeSet<Box<str>> = row.wanted.rivals.iter().cloned().collect();
-        let claims = self.claims.entry(row.chat.clone()).or_default();
-        if ids.is_empty() {
-            claims.insert(owner.clone(), None);
-            self.recorder.summary.unchanged -= u64::from(row.is_settled());
-            self.parked.remove(&row.chat);
+    fn withdraw(&mut self, working: &mut Working, record: Record, crm_id: &str, reason: LeftReason) {
+        let chat = record.chat.clone();
+        let record = working.current(Some(record), &chat);
+        let decision = decide(&record, Event::Unclaimed { crm_id: crm_id.into() }, self.policy, self.now);
+        match reason {
+            LeftReason::Gone if decision.record.claims.is_empty() => self.recorder.left(&record, crm_id, reason),
+            LeftReason::Moved if record.is_known() => self.moved.push((chat, crm_id.into())),
+            _ => {}
         }
-        let id = candidate.wanted.crm_id.clone();
-        if id != owner {
-            ids.insert(id.clone());
-        }
-        let claim = self.claims.entry(row.chat.clone()).or_default().entry(id).or_default();
-        let version = candidate.wanted.version;
-        if claim.as_ref().is_none_or(|held| version.is_none() || version >= held.wanted.version) {
-            *claim = Some(candidate);
-        }
-        let (row, action) = decide(row, Event::Contested(ids.into_iter().collect()), Timestamp::default());
-        (row, action == Action::Store)
+        working.put(&record, decision.record, decision.is_changed, Some(crm_id));
     }
 
-    /// Refuses all claims on persons that several rows claimed in this run, and gives the others to the one row that came.
-    async fn resolve_claims(&mut self) -> Result<(), SyncError> {
-        let claims = mem::take(&mut self.claims);
-        let mut freed = Vec::new();
-        for (chat, claims) in claims {
-            if claims.len() > 1 {
-                self.refuse_claims(&chat, &claims);
-            } else if let Some(candidate) = claims.into_values().next().flatten() {
-                freed.push(candidate);
+    /// What the row wants; a row without a name that can be used is refused, and claims its person all the same.
+    fn render(&mut self, incoming: &Incoming, record: &Record) -> Claim {
+        let CrmContact { id, first, last, stage, version, .. } = &incoming.contact;
+        if incoming.digest == RowDigest::default() {
+            self.impact.blanked += u64::from(record.shown().is_some());
+            return Claim::new(id.as_str(), *version, incoming.digest, None);
+        }
+        match self.naming.render(first, last, stage.as_deref()) {
+            Ok(rendered) => {
+                if rendered.shortened {
+                    self.recorder.shortened(id);
+                }
+                let wish = Wish::rendered(rendered, self.naming.fingerprint());
+                Claim::new(id.as_str(), *version, incoming.digest, Some(wish))
+            }
+            Err(error) => {
+                self.impact.refused += 1;
+                self.impact.blanked += u64::from(record.shown().is_some());
+                let detail = format!("{error}; the contact is left as it is");
+                let refusal = Refusal::new(RefusalReason::EmptyName, detail).of_row(Some(id.as_str()));
+                self.recorder.refuse(refusal.claiming(Some(incoming.contact.chat.clone())));
+                // Without a digest it is never taken for unchanged, so each run refuses it again.
+                Claim::new(id.as_str(), *version, RowDigest::default(), None)
             }
         }
-        for batch in freed.chunks(BATCH) {
-            let chats: Vec<ChatId> = batch.iter().map(|candidate| candidate.chat.clone()).collect();
-            let rows = self.ledger.load(&self.lease.instance, &chats).await?;
-            let freed = rows.into_iter().flatten().zip(batch);
-            let rows: Vec<Row> = freed.map(|(row, claim)| self.free(row, claim.wanted.clone())).collect();
-            self.save(rows).await?;
-        }
-        Ok(())
     }
+}
 
-    fn free(&mut self, row: Row, wanted: Wanted) -> Row {
-        let (row, _) = decide(row, Event::Contested(Box::default()), Timestamp::default());
-        let (row, _) = decide(row, Event::Wished(wanted), Timestamp::default());
-        self.count(None, &row);
-        row
-    }
-
-    fn refuse_claims(&mut self, chat: &ChatId, claims: &Claims) {
-        for id in claims.keys() {
-            let others: Vec<&str> = claims.keys().filter(|other| *other != id).map(AsRef::as_ref).collect();
-            self.recorder.refuse(Refusal {
-                reason: RefusalReason::DuplicateIdentity,
-                line: None,
-                crm_id: Some(id.to_string()),
-                detail: format!("{chat} is also claimed by row {}; merge them in the CRM", others.join(", ")),
-            });
+impl Working {
+    /// The record that has the claim of a row now.
+    fn holder(&self, crm_id: &str, stored: Option<Record>) -> Option<Record> {
+        match self.holders.get(crm_id) {
+            Some(chat) => self.places.get(chat).map(|place| self.entries[*place].write.record.clone()),
+            None => stored.map(|record| self.newest(record)),
         }
     }
 
-    /// Counts a row that is not due, once; `before` is how it was counted when another CRM row of this run had its say.
-    fn count(&mut self, before: Option<&Row>, row: &Row) {
-        let was_settled = before.is_some_and(Row::is_settled);
-        let unchanged = &mut self.recorder.summary.unchanged;
-        *unchanged = *unchanged + u64::from(row.is_settled()) - u64::from(was_settled);
-        match (row.due_at(), row.trouble()) {
-            (None, Some(trouble)) if !row.is_settled() => {
-                let outcome = Outcome::Parked { kind: trouble.kind, message: trouble.message.clone() };
-                self.parked.insert(row.chat.clone(), Change::of(row, outcome));
+    fn newest(&self, record: Record) -> Record {
+        match self.places.get(&record.chat) {
+            Some(place) => self.entries[*place].write.record.clone(),
+            None => record,
+        }
+    }
+
+    /// The record of a person now: one that was found, one that the batch made, or a new one.
+    fn current(&self, found: Option<Record>, chat: &ChatId) -> Record {
+        self.newest(found.unwrap_or_else(|| Record::new(chat.clone())))
+    }
+
+    fn put(&mut self, before: &Record, record: Record, is_changed: bool, unclaimed: Option<&str>) -> usize {
+        let place = *self.places.entry(record.chat.clone()).or_insert(self.entries.len());
+        if place == self.entries.len() {
+            self.entries.push(Entry { write: before.clone().into(), is_changed: false });
+        }
+        let entry = &mut self.entries[place];
+        entry.write.record = record;
+        entry.is_changed |= is_changed;
+        entry.write.unclaimed.extend(unclaimed.map(Into::into));
+        place
+    }
+}
+
+/// Reads rows and takes their digests.
+struct Reader<'r> {
+    naming: &'r Naming,
+    recorder: &'r mut Recorder,
+    impact: &'r mut RowImpact,
+    unread: &'r mut HashSet<Box<str>>,
+}
+
+/// The next batch, and whether more may follow.
+async fn read<S>(
+    reader: Reader<'_>,
+    mut rows: Pin<&mut S>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<(Arc<[Incoming]>, bool), SyncError>
+where
+    S: Stream<Item = Result<CrmContact, RowError>>,
+{
+    let rules = reader.naming.fingerprint();
+    let mut batch = Vec::with_capacity(BATCH);
+    while batch.len() < BATCH {
+        let row = tokio::select! {
+            biased;
+            row = poll_fn(|cx| rows.as_mut().poll_next(cx)) => row,
+            () = stopped(stop) => return Ok(([].into(), false)),
+        };
+        // A source that is always ready must not keep the run from stopping.
+        if batch.len() % 64 == 0 && *stop.borrow() {
+            return Ok(([].into(), false));
+        }
+        let Some(row) = row else { return Ok((batch.into(), false)) };
+        reader.impact.rows += 1;
+        match row {
+            Ok(contact) => {
+                if let Some(stage) = contact.stage.as_deref()
+                    && !reader.naming.knows_stage(stage)
+                {
+                    reader.recorder.untagged(stage);
+                }
+                batch.push(Incoming::new(contact, rules));
             }
-            _ => drop(self.parked.remove(&row.chat)),
+            Err(RowError::Refused(refusal)) => {
+                reader.impact.refused += 1;
+                // A row that cannot be used still claims its person.
+                match (&refusal.crm_id, &refusal.chat) {
+                    (Some(id), Some(chat)) => {
+                        let contact = CrmContact::new(id.as_str(), chat.clone());
+                        batch.push(Incoming { contact, digest: RowDigest::default() });
+                    }
+                    (Some(id), None) if reader.unread.len() < MOST_DROPPED => {
+                        reader.unread.insert(id.as_str().into());
+                    }
+                    _ => {}
+                }
+                reader.recorder.refuse(refusal);
+            }
+            Err(RowError::Source(error)) => return Err(SyncError::Source(error)),
         }
     }
-
-    async fn count_blanked(&mut self, chats: Vec<ChatId>) -> Result<(), SyncError> {
-        let rows = self.ledger.load(&self.lease.instance, &chats).await?;
-        self.blanked += rows.into_iter().flatten().filter(|row| row.shown().is_some()).count() as u64;
-        Ok(())
-    }
-}
-
-/// The rows met in this run: one bit for each row that the ledger held when the run began.
-///
-/// A row with a later slot, or none yet, was made in this run, so it was met.
-struct Slots {
-    bits: Vec<u64>,
-    last: u64,
-}
-
-impl Slots {
-    fn new(last: u64) -> Self {
-        Self { bits: Vec::new(), last }
-    }
-
-    fn contains(&self, slot: u64) -> bool {
-        slot == 0 || slot > self.last || self.bits.get(index(slot)).is_some_and(|word| word & (1 << (slot % 64)) != 0)
-    }
-
-    /// Meets a row, and says whether that is the first time.
-    fn meet(&mut self, slot: u64) -> bool {
-        if self.contains(slot) {
-            return false;
-        }
-        if self.bits.len() <= index(slot) {
-            self.bits.resize(index(slot) + 1, 0);
-        }
-        self.bits[index(slot)] |= 1 << (slot % 64);
-        true
-    }
-}
-
-fn index(slot: u64) -> usize {
-    usize::try_from(slot / 64).unwrap_or(usize::MAX)
+    Ok((batch.into(), true))
 }

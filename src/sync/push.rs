@@ -1,70 +1,88 @@
-//! The pusher: rows that are due become calls, and their answers become rows.
+//! The pusher lane: records that are due become calls, and their answers become records.
 //!
-//! Each contact goes through four hands. It is **marked** in doubt, which is made durable; it **flies**, once it has a slot and a
-//! turn; it **lands** with an answer; and the answer is made durable, which is when it is **done**. One save is under way at a
-//! time and takes everything that waits for one, so a slow disk makes larger batches, not longer queues.
+//! Each contact goes through four hands. It is **marked** in doubt, which is made durable; it is **sent**, once it has a slot and a
+//! permit; it is **completed** by an answer; and the answer is made durable, which is when it is **done**. One save is under way at
+//! a time and takes everything that waits for one, so a slow disk makes larger batches, not longer queues.
+//!
+//! A record that another lane stored meanwhile loses its save. A mark that is lost is forgotten: the contact is still due. An answer
+//! that is lost is decided again on the record as it is now.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     future::{Future, pending},
     mem,
-    pin::{Pin, pin},
+    panic::resume_unwind,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
 
 use super::{
     SyncError,
-    decide::{Action, Before, Event, Failure, decide},
-    gate::Passage,
+    gate::{Passage, Verdict},
     report::{Change, Outcome, Progress},
-    run::{Run, stopped},
+    run::{Run, Store, stopped},
 };
 use crate::{
-    ChatId, Class, Error,
-    client::Turn,
-    ledger::{LedgerError, Overwritten, Row, Timestamp},
+    ChatId, Error,
+    book::Permit,
+    ledger::{Lease, LedgerError, LedgerErrorKind, Query, Write},
+    record::{Blame, Event, Failure, Park, Record, Status, decide},
+    time::Timestamp,
 };
 
-/// How many due rows are loaded at once.
+/// How many due records are loaded at once where there is no pace.
 const PAGE: usize = 512;
+/// The longest rest without a look at what other lanes have made due.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// A contact between its mark and its answer.
 struct Flight {
-    row: Row,
-    /// What was in doubt before the mark.
-    before: Before,
+    record: Record,
 }
 
 /// What one save writes down.
 #[derive(Default)]
 struct Batch {
-    marked: Vec<Flight>,
+    marked: Vec<Record>,
     settled: Vec<Settled>,
 }
 
-/// A contact whose answer is known, or that did not fly.
+/// A contact whose answer is known, or that was not called.
 struct Settled {
-    row: Row,
-    overwritten: Option<Overwritten>,
+    record: Record,
+    event: Event,
+    /// What is reported once it is durable.
     change: Option<Change>,
 }
 
-type Saving = Pin<Box<dyn Future<Output = Result<Batch, LedgerError>> + Send>>;
+/// A batch that was saved, and the places in it of what lost.
+struct Saved {
+    batch: Batch,
+    lost: Vec<usize>,
+}
 
 /// The push loop of one run.
 pub(super) struct Pusher<'p, 's> {
     run: &'p mut Run<'s>,
-    page: VecDeque<Row>,
+    page: VecDeque<Record>,
     /// Contacts between their mark and the save of their answer: never called twice at the same time.
     active: HashSet<ChatId>,
     batch: Batch,
-    saving: Option<Saving>,
+    /// The save under way: a task of its own, so that it goes on whatever the loop waits for.
+    saving: JoinSet<Result<Saved, LedgerError>>,
     ready: VecDeque<Flight>,
     flights: JoinSet<(Flight, Result<(), Error>)>,
+    /// Contacts that were refused since the last success: the next one tells whether they are to blame.
+    refused: Vec<(Flight, Error)>,
+    /// How often contacts failed in this run; those that failed too often are left for a later one.
+    failures: HashMap<ChatId, u32>,
     /// When the calls in flight are given up, once the run was told to stop.
     grace_ends: Option<Instant>,
 }
@@ -76,131 +94,230 @@ impl<'p, 's> Pusher<'p, 's> {
             page: VecDeque::new(),
             active: HashSet::new(),
             batch: Batch::default(),
-            saving: None,
+            saving: JoinSet::new(),
             ready: VecDeque::new(),
             flights: JoinSet::new(),
+            refused: Vec::new(),
+            failures: HashMap::new(),
             grace_ends: None,
         }
     }
 
     /// Pushes until nothing is due, the gate stays closed, or the run is told to stop.
     pub(super) async fn push(mut self) -> Result<(), SyncError> {
+        self.run.resolve_held().await?;
         loop {
+            self.run.notice_clock().await?;
             self.mark().await?;
             self.withdraw_if_closed();
             self.start_saving();
-            self.run.store_closing().await?;
             if self.is_idle() {
+                if self.end_of_refusals().await? {
+                    continue;
+                }
                 if !self.rest().await? {
                     return Ok(());
                 }
                 continue;
             }
-            let can_fly = self.can_fly();
+            let can_send = self.can_send();
+            let renewal = self.run.renewal();
             tokio::select! {
-                Some(landed) = self.flights.join_next() => self.land(landed),
-                saved = finished(&mut self.saving) => self.saved(saved?),
-                turn = self.run.sync.book.turn(), if can_fly => self.fly(turn),
-                () = stopped(&mut self.run.told), if self.grace_ends.is_none() => self.stop(),
+                biased;
+                () = stopped(&mut self.run.stop), if self.grace_ends.is_none() => self.stop(),
+                Some(completed) = self.flights.join_next() => self.complete(completed).await?,
+                Some(saved) = self.saving.join_next() => self.saved(joined(saved)?).await?,
+                permit = self.run.sync.book.permit(), if can_send => self.permitted(permit).await?,
                 () = given_up(self.grace_ends), if !self.flights.is_empty() => self.flights.shutdown().await,
+                () = tokio::time::sleep(renewal) => self.run.renew_in_time().await?,
             }
-            self.catch_up();
+            self.catch_up().await?;
         }
     }
 
     /// Takes everything else that is ready by now, so that one save serves it all.
-    fn catch_up(&mut self) {
-        while let Some(landed) = self.flights.try_join_next() {
-            self.land(landed);
+    async fn catch_up(&mut self) -> Result<(), SyncError> {
+        while let Some(completed) = self.flights.try_join_next() {
+            self.complete(completed).await?;
         }
-        while self.can_fly() {
-            let Some(turn) = at_once(self.run.sync.book.turn()) else { return };
-            self.fly(turn);
+        while self.can_send() {
+            let Some(permit) = at_once(self.run.sync.book.permit()) else { return Ok(()) };
+            self.permitted(permit).await?;
         }
+        Ok(())
     }
 
-    /// Marks as many due rows as there is room for.
+    /// Marks as many due records as there is room for.
     async fn mark(&mut self) -> Result<(), SyncError> {
-        let now = Timestamp::now();
         let room = match self.passage() {
             Passage::Free => self.run.sync.window(),
             Passage::Probe => 1,
             Passage::Wait(_) | Passage::Closed => 0,
         };
-        let deadline = self.run.sync.deadline();
-        while self.active.len() < room {
-            if self.page.is_empty() && !self.load_page(now).await? {
+        // Those that were refused wait for somebody else's success, so they take no room.
+        while self.active.len() - self.refused.len() < room {
+            if self.page.is_empty() && !self.load_page().await? {
                 break;
             }
-            let Some(row) = self.page.pop_front() else { break };
-            let before = row.pushed.doubt.clone();
-            let (row, action) = decide(row, Event::Begun(deadline), now);
-            if action == Action::Call && self.active.insert(row.chat.clone()) {
-                self.batch.marked.push(Flight { row, before });
+            let Some(record) = self.page.pop_front() else { break };
+            // A read may take its time, in which the answers to calls in flight would not be heeded.
+            if (record.chat.is_lid() || self.run.needs_look(&record)) && !self.is_idle() {
+                self.page.push_front(record);
+                break;
+            }
+            if !self.look(&record).await? {
+                break;
+            }
+            let event = Event::Begin { run: self.run.number };
+            let decision = decide(&record, event, &self.run.policy(), self.run.now());
+            if decision.calls() && self.active.insert(record.chat.clone()) {
+                self.batch.marked.push(decision.record);
             }
         }
         Ok(())
     }
 
-    /// Loads rows that are due, and says whether there were any.
+    /// Looks at what a contact shows, and says whether it can be called as it was loaded.
+    async fn look(&mut self, record: &Record) -> Result<bool, SyncError> {
+        if record.chat.is_lid() {
+            if !self.run.resolve(record).await? {
+                *self.failures.entry(record.chat.clone()).or_default() += 1;
+            }
+            self.page.clear();
+            return Ok(false);
+        }
+        if !self.run.needs_look(record) {
+            return Ok(true);
+        }
+        let (expected, last) = (self.expected(), self.run.looked.book_at());
+        self.run.look(&mut Store::Ledger, expected).await?;
+        if self.run.looked.book_at() == last {
+            self.run.look_at(&mut Store::Ledger, record).await?;
+        }
+        // What was seen is in the ledger: the record is loaded again with it.
+        self.page.clear();
+        Ok(false)
+    }
+
+    /// How many calls are ahead, about.
+    fn expected(&self) -> u64 {
+        let summary = &self.run.recorder.summary;
+        let done = summary.created + summary.renamed + summary.parked;
+        self.run.planned.saturating_sub(done).max(1)
+    }
+
+    /// Loads records that are due, and says whether there were any.
     ///
     /// What is done is due no more, so the first page always holds what is to be done next: also a contact whose time to be tried
-    /// again has come.
-    async fn load_page(&mut self, now: Timestamp) -> Result<bool, SyncError> {
-        let limit = PAGE + self.active.len();
-        let rows = self.run.ledger.due(&self.run.lease.instance, now, None, limit).await?;
-        self.page.extend(rows.into_iter().filter(|row| !self.active.contains(&row.chat)));
+    /// again has come, or that another lane made due just now.
+    async fn load_page(&mut self) -> Result<bool, SyncError> {
+        let page = if self.run.sync.book.pace().interval().is_zero() { PAGE } else { self.run.sync.in_flight };
+        let limit = page + self.active.len() + self.given_up_count();
+        let query = Query::Due { by: self.run.now(), limit };
+        let records = self.run.sync.ledger.fetch(self.run.sync.book.instance(), query).await?;
+        let is_open = |record: &Record| !self.active.contains(&record.chat) && !self.is_given_up(&record.chat);
+        self.page = records.into_iter().filter(is_open).take(page).collect();
         Ok(!self.page.is_empty())
     }
 
-    fn passage(&self) -> Passage {
-        if self.run.is_stopped() { Passage::Closed } else { self.run.gate.passage(Timestamp::now()) }
+    fn is_given_up(&self, chat: &ChatId) -> bool {
+        self.run.looked.is_barred(chat)
+            || self.failures.get(chat).is_some_and(|failures| !self.run.sync.backoff.allows(*failures))
     }
 
-    /// Takes the marks back of contacts that are not to fly.
+    /// At the most so many are given up.
+    fn given_up_count(&self) -> usize {
+        let failed = self.failures.values().filter(|failures| !self.run.sync.backoff.allows(**failures));
+        failed.count() + self.run.looked.barred()
+    }
+
+    fn passage(&self) -> Passage {
+        if self.run.is_stopped() { Passage::Closed } else { self.run.gate.passage(self.run.now()) }
+    }
+
+    /// Takes the marks back of contacts that are not to be called.
     fn withdraw_if_closed(&mut self) {
         if matches!(self.passage(), Passage::Wait(_) | Passage::Closed) {
-            let unsaved = mem::take(&mut self.batch.marked);
-            for flight in &unsaved {
-                self.active.remove(&flight.row.chat);
+            for record in mem::take(&mut self.batch.marked) {
+                self.active.remove(&record.chat);
             }
-            let withdrawn = self.ready.drain(..).map(|Flight { row, before }| {
-                let (row, _) = decide(row, Event::Withdrawn(before), Timestamp::default());
-                Settled { row, overwritten: None, change: None }
-            });
-            self.batch.settled.extend(withdrawn);
+            for flight in mem::take(&mut self.ready) {
+                self.settle(flight.record, Event::Cancel, None);
+            }
         }
     }
 
     fn start_saving(&mut self) {
-        if self.saving.is_some() || (self.batch.marked.is_empty() && self.batch.settled.is_empty()) {
+        if !self.saving.is_empty() || (self.batch.marked.is_empty() && self.batch.settled.is_empty()) {
             return;
         }
         let batch = mem::take(&mut self.batch);
-        let (ledger, lease) = (Arc::clone(&self.run.ledger), Arc::clone(&self.run.lease));
-        self.saving = Some(Box::pin(async move {
-            let marked = batch.marked.iter().map(|flight| &flight.row);
-            let rows = marked.chain(batch.settled.iter().map(|settled| &settled.row)).cloned().collect();
-            let history = batch.settled.iter().filter_map(|settled| settled.overwritten.clone()).collect();
-            ledger.save(&lease, rows, history).await.map(|()| batch)
-        }));
+        let (policy, now) = (self.run.policy(), self.run.now());
+        let marks = batch.marked.iter().map(|record| Write::from(record.clone()));
+        let answers = batch.settled.iter().map(|settled| {
+            let decision = decide(&settled.record, settled.event.clone(), &policy, now);
+            let overwritten = decision.overwritten().cloned();
+            Write { overwritten, ..Write::from(decision.record) }
+        });
+        let writes: Vec<Write> = marks.chain(answers).collect();
+        let ledger = Arc::clone(&self.run.sync.ledger);
+        let instance = self.run.sync.book.instance().clone();
+        // The fence is all that a save needs: what the lease holds on to must go with the run, also if that is dropped.
+        let lease = self.run.lease.as_ref().map(|lease| Lease::new(instance.clone(), lease.fence));
+        self.saving.spawn(async move {
+            let lost = ledger.commit(&instance, lease.as_ref(), writes).await?;
+            Ok(Saved { batch, lost })
+        });
     }
 
-    fn saved(&mut self, batch: Batch) {
-        self.saving = None;
-        for mut flight in batch.marked {
-            flight.row.revision += 1;
-            self.ready.push_back(flight);
-        }
-        for Settled { row, change, .. } in batch.settled {
-            self.active.remove(&row.chat);
-            if let Some(change) = change {
-                self.run.recorder.change(change);
+    async fn saved(&mut self, Saved { batch, lost }: Saved) -> Result<(), SyncError> {
+        let marks = batch.marked.len();
+        for (at, mut record) in batch.marked.into_iter().enumerate() {
+            if lost.contains(&at) {
+                self.active.remove(&record.chat);
+                self.page.clear();
+            } else {
+                record.revision += 1;
+                self.ready.push_back(Flight { record });
             }
         }
+        let mut again = Vec::new();
+        for (at, settled) in batch.settled.into_iter().enumerate() {
+            if lost.contains(&(marks + at)) {
+                again.push(settled);
+            } else {
+                self.done(&settled);
+            }
+        }
+        self.settle_again(again).await
     }
 
-    fn can_fly(&self) -> bool {
+    /// Decides answers again on the records as they are now.
+    async fn settle_again(&mut self, again: Vec<Settled>) -> Result<(), SyncError> {
+        if again.is_empty() {
+            return Ok(());
+        }
+        let chats: Vec<ChatId> = again.iter().map(|settled| settled.record.chat.clone()).collect();
+        let instance = self.run.sync.book.instance();
+        let records = self.run.sync.ledger.fetch(instance, Query::Chats(&chats)).await?;
+        for settled in again {
+            match records.iter().find(|record| record.answers_to(&settled.record.chat)) {
+                Some(record) => self.batch.settled.push(Settled { record: record.clone(), ..settled }),
+                None => self.done(&settled),
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer is durable.
+    fn done(&mut self, settled: &Settled) {
+        self.active.remove(&settled.record.chat);
+        if let Some(change) = &settled.change {
+            self.run.recorder.change(change.clone());
+        }
+    }
+
+    fn can_send(&self) -> bool {
         let slots = match self.passage() {
             Passage::Free => self.run.sync.in_flight,
             Passage::Probe => 1,
@@ -209,96 +326,149 @@ impl<'p, 's> Pusher<'p, 's> {
         !self.ready.is_empty() && self.flights.len() < slots
     }
 
-    fn fly(&mut self, turn: Turn) {
+    /// Sends the next contact that is marked; or, if the server asked for a pause, tells the gate.
+    async fn permitted(&mut self, permit: Result<Permit, Error>) -> Result<(), SyncError> {
+        match permit {
+            Ok(permit) => self.send(permit),
+            Err(error) => {
+                let backoff = self.run.backoff(1);
+                self.run.gate_failed(&error, None, backoff).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, permit: Permit) {
         let Some(flight) = self.ready.pop_front() else { return };
+        let Some(doubt) = &flight.record.pushed.in_doubt else { return };
+        // The mark, and the lease, must outlast the request, however long the call waited for its turn.
+        let ends = self.run.now().after(self.run.sync.book.deadline());
+        if ends > doubt.until || ends > self.run.leased_until {
+            self.settle(flight.record, Event::Cancel, None);
+            return;
+        }
         self.run.recorder.summary.calls += 1;
-        let book = Arc::clone(&self.run.sync.book);
+        let (book, name) = (Arc::clone(&self.run.sync.book), doubt.wish.name.clone());
         self.flights.spawn(async move {
-            let answer = book.update(turn, &flight.row.chat, &flight.row.wanted.name).await;
+            let answer = book.update(permit, &flight.record.chat, &name).await;
             (flight, answer)
         });
     }
 
-    fn land(&mut self, landed: Result<(Flight, Result<(), Error>), tokio::task::JoinError>) {
-        match landed {
-            Ok((flight, answer)) => {
-                let settled = self.settle(flight, answer);
-                self.batch.settled.push(settled);
-            }
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+    async fn complete(&mut self, completed: Result<(Flight, Result<(), Error>), JoinError>) -> Result<(), SyncError> {
+        let (flight, answer) = match completed {
+            Ok(completed) => completed,
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             // Given up on stop: it stays in doubt, as it is in the ledger.
-            Err(_) => {}
-        }
-    }
-
-    fn settle(&mut self, Flight { row, before }: Flight, answer: Result<(), Error>) -> Settled {
-        let now = Timestamp::now();
-        let done = Change::of(&row, Outcome::Done);
+            Err(_) => return Ok(()),
+        };
         match answer {
             Ok(()) => {
-                self.run.gate.well(now);
-                let (row, action) = decide(row, Event::Acknowledged, now);
-                let overwritten = if let Action::Record(overwritten) = action { Some(overwritten) } else { None };
-                Settled { row, overwritten, change: Some(done) }
+                self.run.gate.well(self.run.now());
+                self.failures.remove(&flight.record.chat);
+                self.blame_refused(Blame::Contact);
+                let change = Change::of(&flight.record, Outcome::Done);
+                self.settle(flight.record, Event::Acknowledged, change);
             }
-            Err(error) => {
-                let backoff = self.backoff(&row, &error, now);
-                let failure = Failure::new(&error, backoff);
-                let (kind, message) = (failure.kind, failure.message.clone());
-                let (row, _) = decide(row, Event::Failed(before, failure), now);
-                let parked = Change { outcome: Outcome::Parked { kind, message }, ..done };
-                let change = (error.class() == Class::Contact).then_some(parked);
-                Settled { row, overwritten: None, change }
-            }
+            Err(error) => self.failed(flight, error).await?,
+        }
+        Ok(())
+    }
+
+    async fn failed(&mut self, flight: Flight, error: Error) -> Result<(), SyncError> {
+        let chat = &flight.record.chat;
+        let backoff = self.run.backoff(self.run.gate.streak() + 1);
+        let verdict = self.run.gate_failed(&error, Some(chat), backoff).await?;
+        if verdict != Verdict::Settled(Blame::Instance) {
+            *self.failures.entry(chat.clone()).or_default() += 1;
+        }
+        match verdict {
+            Verdict::Settled(blame) => self.settle_failure(flight, &error, blame),
+            Verdict::Pending => self.refused.push((flight, error)),
+        }
+        Ok(())
+    }
+
+    fn settle_failure(&mut self, flight: Flight, error: &Error, blame: Blame) {
+        let event = Event::Failed(Failure::new(error, blame, fastrand::f64()));
+        let decision = decide(&flight.record, event.clone(), &self.run.policy(), self.run.now());
+        let is_parked = matches!(decision.record.status, Status::Parked { reason: Park::Refused });
+        if is_parked {
+            tracing::warn!(instance = %self.run.sync.book.instance(), kind = error.kind().code(), "a contact is parked");
+        }
+        self.settle(flight.record, event, None);
+    }
+
+    fn settle(&mut self, record: Record, event: Event, change: Option<Change>) {
+        self.batch.settled.push(Settled { record, event, change });
+    }
+
+    /// Settles the contacts that were refused since the last success.
+    fn blame_refused(&mut self, blame: Blame) {
+        for (flight, error) in mem::take(&mut self.refused) {
+            self.settle_failure(flight, &error, blame);
         }
     }
 
-    /// Tells the gate of a failure, and says how long to leave the contact alone.
-    fn backoff(&mut self, row: &Row, error: &Error, now: Timestamp) -> Duration {
-        let attempts = row.trouble().map_or(0, |trouble| trouble.attempts);
-        let policy = &self.run.sync.backoff;
-        let closing = policy.backoff(self.run.gate.streak() + 1, fastrand::f64());
-        if let Some(until) = self.run.gate.failed(error, closing, now) {
-            self.run.close_until = self.run.close_until.max(Some(until));
+    /// Nothing else is under way that could tell who is to blame for refusals. Says whether there were any.
+    async fn end_of_refusals(&mut self) -> Result<bool, SyncError> {
+        if self.refused.is_empty() {
+            return Ok(false);
         }
-        let wait = policy.backoff(attempts + 1, fastrand::f64());
-        // Enough tries for this run: leave it due for a later one.
-        if policy.allows(attempts + 1) { wait } else { wait.max(2 * self.run.sync.patience) }
+        let query = Query::Due { by: Timestamp::MAX, limit: 2 };
+        let due = self.run.sync.ledger.fetch(self.run.sync.book.instance(), query).await?.len();
+        let blame = if self.run.gate.blames_refused(due) { Blame::Contact } else { Blame::Unclear };
+        self.blame_refused(blame);
+        Ok(true)
     }
 
     fn is_idle(&self) -> bool {
-        self.saving.is_none() && self.flights.is_empty() && self.ready.is_empty()
+        self.saving.is_empty() && self.flights.is_empty() && self.ready.is_empty()
     }
 
     /// Waits while nothing is in flight, and says whether there is more to do.
     async fn rest(&mut self) -> Result<bool, SyncError> {
         match self.passage() {
             Passage::Closed => return Ok(false),
-            Passage::Wait(until) => self.run.wait_until(until).await,
+            Passage::Wait(until) => self.run.wait_until(until).await?,
             Passage::Free | Passage::Probe => {
-                let Some(due) = self.run.ledger.next_due(&self.run.lease.instance).await? else { return Ok(false) };
-                let now = Timestamp::now();
-                if due.since(now) > self.run.sync.patience {
+                let Some(due) = self.next_due().await? else { return Ok(false) };
+                let now = self.run.now();
+                if due.since(now) > self.run.sync.max_wait {
                     return Ok(false);
                 }
-                self.run.wait_until(due).await;
+                self.run.wait_until(due.min(now.after(GLANCE))).await?;
             }
         }
         self.page.clear();
         Ok(!self.run.is_stopped())
     }
 
+    /// When the next contact is due that was not given up.
+    async fn next_due(&self) -> Result<Option<Timestamp>, SyncError> {
+        let query = Query::Due { by: Timestamp::MAX, limit: 1 + self.given_up_count() };
+        let records = self.run.sync.ledger.fetch(self.run.sync.book.instance(), query).await?;
+        let open = records.iter().find(|record| !self.is_given_up(&record.chat));
+        Ok(open.and_then(|record| record.status.due_at()))
+    }
+
     fn stop(&mut self) {
         self.run.recorder.tell(&Progress::Stopping(self.flights.len()));
-        self.grace_ends = Some(Instant::now() + self.run.sync.grace);
+        let now = Instant::now();
+        // A grace beyond what a clock can tell has no end.
+        self.grace_ends = Some(now.checked_add(self.run.sync.grace).unwrap_or(now + Duration::from_secs(86_400 * 365)));
     }
 }
 
-/// The result of a save under way; never, if none is.
-async fn finished(saving: &mut Option<Saving>) -> Result<Batch, LedgerError> {
-    match saving {
-        Some(saving) => saving.await,
-        None => pending().await,
+/// The result of a task that is neither aborted nor lost while the loop lives.
+fn joined(saved: Result<Result<Saved, LedgerError>, JoinError>) -> Result<Saved, LedgerError> {
+    match saved.map_err(JoinError::try_into_panic) {
+        Ok(saved) => saved,
+        Err(Ok(panic)) => resume_unwind(panic),
+        Err(Err(error)) => {
+            let detail = "the runtime ended before the ledger could answer; keep it until the last call returns";
+            Err(LedgerError::new(LedgerErrorKind::Unavailable, detail).because(error))
+        }
     }
 }
 

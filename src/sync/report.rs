@@ -1,17 +1,18 @@
 //! What happened, or would: changes, counts, and how they are shown.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::Brake;
+use super::Guardrail;
 use crate::{
     ChatId, ErrorKind,
-    crm::Refusal,
-    ledger::{Cause, Row, Timestamp},
+    crm::{Refusal, RefusalReason},
+    record::{Cause, Hold, Park, Record, Status},
+    time::Timestamp,
 };
 
-/// How many lines a [`Report`] keeps; the counts go on, and an observer is told of every line.
+/// How many lines of each kind a [`Report`] keeps; the counts go on, and an observer is told of every line.
 const KEPT: usize = 1_000;
 
 /// What becomes of one contact's name.
@@ -19,7 +20,7 @@ const KEPT: usize = 1_000;
 #[non_exhaustive]
 pub struct Change {
     /// The person.
-    #[serde(rename = "chat_id", serialize_with = "text")]
+    #[serde(rename = "chat_id")]
     pub chat: ChatId,
     /// The CRM row that wants it.
     pub crm_id: Box<str>,
@@ -30,7 +31,6 @@ pub struct Change {
     /// What it is to show.
     pub after: String,
     /// Why the wish last changed.
-    #[serde(serialize_with = "cause")]
     pub cause: Cause,
     /// How far it came.
     #[serde(flatten)]
@@ -41,7 +41,7 @@ pub struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
-    /// The contact had no name there.
+    /// The contact had no name there, as far as is known.
     Create,
     /// The contact had another name there.
     Rename,
@@ -59,73 +59,62 @@ pub enum Outcome {
     /// It needs a person or a new wish.
     Parked {
         /// What happened.
-        #[serde(serialize_with = "code")]
         kind: ErrorKind,
         /// What the server said.
         message: Option<Box<str>>,
     },
+    /// It waits for something that may come by itself.
+    Held {
+        /// For what.
+        reason: Hold,
+    },
     /// It stays due: the run ended before it could be done.
     Due {
         /// When it may be tried again, in milliseconds since 1970.
-        #[serde(serialize_with = "millis")]
         at: Timestamp,
         /// What stood in the way of this contact, if it was tried.
-        #[serde(serialize_with = "maybe_code")]
         kind: Option<ErrorKind>,
     },
 }
 
 impl Outcome {
-    /// What becomes of a due row that is left so.
-    pub(super) fn due(row: &Row) -> Self {
-        Self::Due { at: row.due_at().unwrap_or_default(), kind: row.trouble().map(|trouble| trouble.kind) }
-    }
-}
-
-impl Change {
-    pub(super) fn of(row: &Row, outcome: Outcome) -> Self {
-        let before = row.shown();
-        Self {
-            chat: row.chat.clone(),
-            crm_id: row.wanted.crm_id.clone(),
-            action: if before.is_some() { Verb::Rename } else { Verb::Create },
-            before,
-            after: row.wanted.name.full(),
-            cause: row.wanted.cause,
-            outcome,
+    /// What becomes of a record that is left as it is; `None` if it is in sync, or if only its rows in the CRM are to blame.
+    pub(super) fn left(record: &Record) -> Option<Self> {
+        let failure = record.failure();
+        match record.status {
+            Status::InSync | Status::Parked { reason: Park::Competing } => None,
+            Status::Due { at } => Some(Self::Due { at, kind: failure.map(|failure| failure.kind) }),
+            Status::Held { reason, .. } => Some(Self::Held { reason }),
+            Status::Parked { .. } => {
+                let kind = failure.map_or(ErrorKind::Rejected, |failure| failure.kind);
+                Some(Self::Parked { kind, message: failure.and_then(|failure| failure.message.clone()) })
+            }
         }
     }
 }
 
-/// Writes a value as it is displayed.
-fn text<T: fmt::Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(value)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn cause<S: Serializer>(cause: &Cause, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(cause.as_str())
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn code<S: Serializer>(kind: &ErrorKind, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(kind.code())
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde passes fields by reference")]
-fn maybe_code<S: Serializer>(kind: &Option<ErrorKind>, to: S) -> Result<S::Ok, S::Error> {
-    kind.map(ErrorKind::code).serialize(to)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn millis<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_u64(at.0)
+impl Change {
+    /// What becomes of a record's wish; `None` if it has none.
+    pub(super) fn of(record: &Record, outcome: Outcome) -> Option<Self> {
+        let claim = record.sole_claim()?;
+        let wish = claim.wish.as_ref()?;
+        let before = record.shown();
+        Some(Self {
+            chat: record.chat.clone(),
+            crm_id: claim.crm_id.clone(),
+            action: if before.is_some() { Verb::Rename } else { Verb::Create },
+            before,
+            after: wish.name.full(),
+            cause: claim.cause,
+            outcome,
+        })
+    }
 }
 
 /// The counts of a run, or of a plan.
 ///
-/// Each contact of the CRM is counted once among `created`, `renamed`, `unchanged`, `parked` and `gated`; each row that could not
-/// be used once among `refused` and `stale`.
+/// Each contact of the CRM is counted once among `created`, `renamed`, `unchanged`, `parked`, `held` and `gated`; each row that could
+/// not be used once among `refused` and `stale`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
@@ -133,16 +122,24 @@ pub struct Summary {
     pub created: u64,
     /// Contacts that had another name.
     pub renamed: u64,
-    /// Contacts that showed the wanted name already.
+    /// Contacts for which there was nothing to do.
     pub unchanged: u64,
     /// Rows of the CRM that cannot be used.
     pub refused: u64,
     /// Contacts that need a person or a new wish.
     pub parked: u64,
+    /// Contacts that wait for something, such as the phone behind a privacy id.
+    pub held: u64,
     /// Contacts left due: the instance, or its server, did not let the run finish.
     pub gated: u64,
-    /// Rows of the CRM that were dropped for a newer version, or as a repeat.
+    /// Rows of the CRM that were dropped for a newer version, or for a later row with the same id.
     pub stale: u64,
+    /// Contacts that keep a name of ours although no row wants it any more.
+    pub left: u64,
+    /// Names that were longer than the limit, among the rows that changed.
+    pub shortened: u64,
+    /// Rows whose stage is in no list of tags.
+    pub untagged: u64,
     /// Update calls made; for a plan, those that a run would make.
     pub calls: u64,
     /// How long it took in seconds; for a plan, how long its calls take at the pace.
@@ -153,13 +150,14 @@ impl Summary {
     /// Whether something is left that a person should look at.
     #[must_use]
     pub fn needs_person(&self) -> bool {
-        self.refused + self.parked + self.gated > 0
+        self.refused + self.parked + self.held + self.gated > 0
     }
 
     /// The counter that a change belongs to.
     pub(super) fn counter(&mut self, change: &Change) -> &mut u64 {
         match (&change.outcome, change.action) {
             (Outcome::Parked { .. }, _) => &mut self.parked,
+            (Outcome::Held { .. }, _) => &mut self.held,
             (Outcome::Due { .. }, _) => &mut self.gated,
             (_, Verb::Create) => &mut self.created,
             (_, Verb::Rename) => &mut self.renamed,
@@ -175,9 +173,98 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { created, renamed, unchanged, refused, parked, gated, stale, calls, seconds } = self;
+        let Self { created, renamed, unchanged, refused, parked, gated, stale, calls, seconds, .. } = self;
         write!(f, "{created} created, {renamed} renamed, {unchanged} unchanged, {refused} refused, {parked} parked, ")?;
+        for (count, word) in [(self.held, "held"), (self.left, "left"), (self.shortened, "shortened")] {
+            if count > 0 {
+                write!(f, "{count} {word}, ")?;
+            }
+        }
         write!(f, "{gated} waiting, {stale} stale; {calls} calls, {seconds:.1} s")
+    }
+}
+
+/// What a person should know of a run or a plan, beside what becomes of each contact.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Notes {
+    /// CRM ids that came more than once; of each, the newest version, or else the last row, counts. The first thousand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repeated: Vec<Box<str>>,
+    /// Stages that no list of tags names, and how many rows have each; their contacts get no tag. The first thousand.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub untagged: BTreeMap<Box<str>, u64>,
+    /// CRM ids whose name was longer than the limit, so that its end is not shown. The first thousand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shortened: Vec<Box<str>>,
+    /// Contacts that keep a name of ours although no row wants it any more. The first thousand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
+    /// Why the address book could not be read; what it showed cannot be kept in the history, and whether it is the right one cannot
+    /// be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<ErrorKind>,
+    /// Who pushes for the instance already: it pushes the wishes of this run as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pushed_by: Option<String>,
+}
+
+/// A contact that keeps a name of ours although the row that wanted it does not any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Left {
+    /// The person.
+    #[serde(rename = "chat_id")]
+    pub chat: ChatId,
+    /// The row.
+    pub crm_id: Box<str>,
+    /// What the address book shows, as far as is known.
+    pub name: Option<String>,
+    /// What became of the row.
+    pub reason: LeftReason,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LeftReason {
+    /// It is gone from the CRM.
+    Gone,
+    /// It names another person now.
+    Moved,
+}
+
+impl fmt::Display for Notes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for id in &self.repeated {
+            writeln!(f, "! row {}: the id came more than once; the newest version or the last row counts", Quoted(id))?;
+        }
+        for (stage, rows) in &self.untagged {
+            let have = if *rows == 1 { "row has" } else { "rows have" };
+            writeln!(f, "! {rows} {have} the stage {}, which no tag is set for", Quoted(stage))?;
+        }
+        for id in &self.shortened {
+            writeln!(f, "! row {}: the name is longer than the limit and was shortened", Quoted(id))?;
+        }
+        for Left { chat, crm_id, name, reason } in &self.left {
+            let why = match reason {
+                LeftReason::Gone => "is gone",
+                LeftReason::Moved => "names another person now",
+            };
+            let name = Quoted(name.as_deref().unwrap_or_default());
+            writeln!(f, "- {chat} keeps the name {name}: row {} {why}", Quoted(crm_id))?;
+        }
+        if let Some(kind) = self.unread {
+            writeln!(
+                f,
+                "the address book cannot be read ({kind}): names that people saved there cannot be kept in the history"
+            )?;
+        }
+        if let Some(owner) = &self.pushed_by {
+            writeln!(f, "{} pushes for this instance already, and pushes these wishes as well", Plain(owner))?;
+        }
+        Ok(())
     }
 }
 
@@ -196,7 +283,12 @@ pub enum Progress<'a> {
     /// A row was refused.
     Refused(&'a Refusal),
     /// The instance may not be called before this moment.
-    Waiting(Timestamp, ErrorKind),
+    Waiting {
+        /// The moment.
+        until: Timestamp,
+        /// Why.
+        kind: ErrorKind,
+    },
     /// The run was told to stop, and waits for so many calls in flight.
     Stopping(usize),
 }
@@ -214,13 +306,17 @@ pub struct Report {
     #[serde(flatten)]
     pub summary: Summary,
     /// Why the instance was left alone, if it was.
-    #[serde(serialize_with = "maybe_code")]
     pub gate: Option<ErrorKind>,
     /// What to try about that, if it is known.
-    pub hint: Option<&'static str>,
+    pub hint: Option<String>,
+    /// What stopped the run before its first call, if something did; none of its wishes took effect then.
+    pub guardrail: Option<Guardrail>,
     /// Whether the run was told to stop.
     pub stopped: bool,
-    /// The first thousand contacts that need a person or are left due.
+    /// What else a person should know.
+    #[serde(flatten)]
+    pub notes: Notes,
+    /// The first thousand contacts that need a person or are left.
     pub open: Vec<Change>,
     /// The first thousand refused rows.
     pub refusals: Vec<Refusal>,
@@ -229,10 +325,14 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_refusals(f, &self.refusals)?;
-        for change in self.open.iter().filter(|change| matches!(change.outcome, Outcome::Parked { .. })) {
+        for change in self.open.iter().filter(|change| !matches!(change.outcome, Outcome::Due { .. })) {
             writeln!(f, "{change}")?;
         }
-        write_gate(f, self.gate, self.hint)?;
+        self.notes.fmt(f)?;
+        write_gate(f, self.gate, self.hint.as_deref())?;
+        if let Some(guardrail) = &self.guardrail {
+            writeln!(f, "stopped before the first call: {guardrail}")?;
+        }
         write!(f, "{}", self.summary)
     }
 }
@@ -245,16 +345,18 @@ pub struct Plan {
     #[serde(flatten)]
     pub summary: Summary,
     /// Why the instance may not be called now, if it may not; a run would leave its contacts due.
-    #[serde(serialize_with = "maybe_code")]
     pub gate: Option<ErrorKind>,
     /// What to change in the set-up, where that is why.
-    pub hint: Option<&'static str>,
+    pub hint: Option<String>,
+    /// What would stop the run before its first call.
+    pub guardrail: Option<Guardrail>,
+    /// What else a person should know.
+    #[serde(flatten)]
+    pub notes: Notes,
     /// The contacts that a run would call for, or that need a person, ordered by chat id.
     pub changes: Vec<Change>,
     /// The rows that cannot be used.
     pub refusals: Vec<Refusal>,
-    /// The brake that would stop the run before its first call.
-    pub brake: Option<Brake>,
 }
 
 impl fmt::Display for Plan {
@@ -263,9 +365,10 @@ impl fmt::Display for Plan {
             writeln!(f, "{change}")?;
         }
         write_refusals(f, &self.refusals)?;
-        write_gate(f, self.gate, self.hint)?;
-        if let Some(brake) = &self.brake {
-            writeln!(f, "a run would stop before its first call: {brake}")?;
+        self.notes.fmt(f)?;
+        write_gate(f, self.gate, self.hint.as_deref())?;
+        if let Some(guardrail) = &self.guardrail {
+            writeln!(f, "a run would stop before its first call: {guardrail}")?;
         }
         write!(f, "{}", self.summary)
     }
@@ -273,30 +376,64 @@ impl fmt::Display for Plan {
 
 fn write_gate(f: &mut fmt::Formatter<'_>, gate: Option<ErrorKind>, hint: Option<&str>) -> fmt::Result {
     match (gate, hint) {
-        (Some(kind), Some(hint)) => writeln!(f, "the instance is left alone: {kind}; {hint}"),
+        (Some(kind), Some(hint)) => writeln!(f, "the instance is left alone: {kind}; {}", Plain(hint)),
         (Some(kind), None) => writeln!(f, "the instance is left alone: {kind}"),
         (None, _) => Ok(()),
     }
 }
 
 fn write_refusals(f: &mut fmt::Formatter<'_>, refusals: &[Refusal]) -> fmt::Result {
-    refusals.iter().try_for_each(|refusal| writeln!(f, "! {refusal} ({})", refusal.reason.code()))
+    refusals.iter().try_for_each(|refusal| writeln!(f, "! {} ({})", Plain(&refusal.to_string()), refusal.reason.code()))
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.before {
-            None => write!(f, "+ {}: \"{}\"", self.chat, self.after)?,
-            Some(before) => write!(f, "~ {}: \"{before}\" -> \"{}\"", self.chat, self.after)?,
+            None => write!(f, "+ {}: {}", self.chat, Quoted(&self.after))?,
+            Some(before) => write!(f, "~ {}: {} -> {}", self.chat, Quoted(before), Quoted(&self.after))?,
         }
         write!(f, " ({})", self.cause.as_str())?;
         match &self.outcome {
             Outcome::Planned | Outcome::Done => Ok(()),
-            Outcome::Parked { kind, message: Some(message) } => write!(f, ", parked: {kind}: {message}"),
+            Outcome::Parked { kind, message: Some(message) } => write!(f, ", parked: {kind}: {}", Plain(message)),
             Outcome::Parked { kind, message: None } => write!(f, ", parked: {kind}"),
+            Outcome::Held { reason: Hold::NoPhone } => {
+                f.write_str(", held: nobody knows the phone behind this privacy id; give the CRM row a phone")
+            }
             Outcome::Due { kind: Some(kind), .. } => write!(f, ", waiting: {kind}"),
             Outcome::Due { kind: None, .. } => write!(f, ", waiting"),
         }
+    }
+}
+
+/// Text from a CRM, a phone or a server, made harmless for a terminal: control characters, bidirectional controls and other
+/// characters that cannot be seen are written as escapes.
+struct Plain<'a>(&'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        self.0.chars().try_for_each(|char| match char {
+            // The joiner holds emoji together.
+            '\u{200d}' => f.write_char(char),
+            _ if char.is_control() || is_invisible(char) => write!(f, "{}", char.escape_unicode()),
+            _ => f.write_char(char),
+        })
+    }
+}
+
+fn is_invisible(char: char) -> bool {
+    matches!(char,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0001}')
+}
+
+/// The same in quotes.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", Plain(self.0))
     }
 }
 
@@ -305,6 +442,7 @@ pub(super) struct Recorder {
     pub(super) summary: Summary,
     pub(super) changes: Vec<Change>,
     pub(super) refusals: Vec<Refusal>,
+    pub(super) notes: Notes,
     keep: usize,
     observer: Option<Observer>,
 }
@@ -312,7 +450,14 @@ pub(super) struct Recorder {
 impl Recorder {
     /// For a run: keeps the first lines, and those only of what stays open.
     pub(super) fn of_run(observer: Option<Observer>) -> Self {
-        Self { summary: Summary::default(), changes: Vec::new(), refusals: Vec::new(), keep: KEPT, observer }
+        Self {
+            summary: Summary::default(),
+            changes: Vec::new(),
+            refusals: Vec::new(),
+            notes: Notes::default(),
+            keep: KEPT,
+            observer,
+        }
     }
 
     /// For a plan: keeps every line and tells nobody.
@@ -334,12 +479,56 @@ impl Recorder {
         }
     }
 
+    /// Refuses all rows that claim one person; those without a name are refused for that.
+    pub(super) fn refuse_competing(&mut self, record: &Record) {
+        for claim in record.claims.iter().filter(|claim| claim.wish.is_some()) {
+            let others = record.claims.iter().filter(|other| other.crm_id != claim.crm_id);
+            let others: Vec<&str> = others.map(|other| &*other.crm_id).collect();
+            let detail = format!("{} is also claimed by row {}; merge them in the CRM", record.chat, others.join(", "));
+            let refusal = Refusal::new(RefusalReason::DuplicateIdentity, detail);
+            self.refuse(refusal.of_row(Some(&*claim.crm_id)).claiming(Some(record.chat.clone())));
+        }
+    }
+
     /// Counts and reports what became of a contact.
     pub(super) fn change(&mut self, change: Change) {
         *self.summary.counter(&change) += 1;
         self.tell(&Progress::Changed(&change));
         if change.outcome != Outcome::Done && self.changes.len() < self.keep {
             self.changes.push(change);
+        }
+    }
+
+    pub(super) fn repeated(&mut self, crm_id: &str) {
+        if self.notes.repeated.len() < KEPT && self.notes.repeated.iter().rev().take(8).all(|id| **id != *crm_id) {
+            self.notes.repeated.push(crm_id.into());
+        }
+    }
+
+    pub(super) fn shortened(&mut self, crm_id: &str) {
+        self.summary.shortened += 1;
+        if self.notes.shortened.len() < KEPT {
+            self.notes.shortened.push(crm_id.into());
+        }
+    }
+
+    pub(super) fn untagged(&mut self, stage: &str) {
+        self.summary.untagged += 1;
+        if let Some(rows) = self.notes.untagged.get_mut(stage) {
+            *rows += 1;
+        } else if self.notes.untagged.len() < KEPT {
+            self.notes.untagged.insert(stage.into(), 1);
+        }
+    }
+
+    pub(super) fn left(&mut self, record: &Record, crm_id: &str, reason: LeftReason) {
+        if !record.is_known() {
+            return;
+        }
+        self.summary.left += 1;
+        if self.notes.left.len() < KEPT {
+            let left = Left { chat: record.chat.clone(), crm_id: crm_id.into(), name: record.shown(), reason };
+            self.notes.left.push(left);
         }
     }
 }

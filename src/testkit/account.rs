@@ -82,6 +82,9 @@ pub(super) struct Account {
     pub(super) reads: usize,
     pub(super) linked: bool,
     pub(super) status: String,
+    /// The account that is linked.
+    pub(super) me: ChatId,
+    pub(super) reads_refused: Option<Answer>,
     pub(super) limit: Option<u32>,
     recent: VecDeque<Instant>,
 }
@@ -96,6 +99,8 @@ impl Account {
             reads: 0,
             linked: true,
             status: "WORKING".to_owned(),
+            me: default_account(),
+            reads_refused: None,
             limit: None,
             recent: VecDeque::new(),
         }
@@ -142,6 +147,7 @@ impl Account {
     fn answer_read(&self, request: &Incoming) -> Result<Value, Answer> {
         if !matches!(request.route, Route::Session | Route::RateLimit) {
             self.require_working()?;
+            self.reads_refused.clone().map_or(Ok(()), Err)?;
         }
         Ok(match &request.route {
             Route::Contacts => self.book.page(window(request)?),
@@ -157,7 +163,7 @@ impl Account {
     }
 
     fn session(&self) -> Value {
-        let me = (self.status == "WORKING").then(|| json!({"id": "15550000000@c.us", "pushName": "Example Shop"}));
+        let me = (self.status == "WORKING").then(|| json!({"id": self.me.as_str(), "pushName": "Example Shop"}));
         json!({"name": self.instance.as_str(), "status": self.status, "me": me})
     }
 
@@ -180,6 +186,13 @@ impl Account {
             return Ok(());
         }
         Err(Answer::too_many_requests(WINDOW))
+    }
+}
+
+fn default_account() -> ChatId {
+    match "15550000000@c.us".parse() {
+        Ok(me) => me,
+        Err(error) => unreachable!("{error}"),
     }
 }
 

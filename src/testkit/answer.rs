@@ -44,6 +44,24 @@ impl Answer {
         Self::json(200, &json!({"ok": false, "code": "update_failed", "message": "The contact was not saved"}))
     }
 
+    /// 200 without a body: neither a yes nor a no.
+    pub fn empty() -> Self {
+        Self::raw(200, "text/plain", "")
+    }
+
+    /// 501 of an engine that cannot do this, for instance because its store of contacts is off.
+    pub fn not_implemented() -> Self {
+        Self::json(
+            501,
+            &json!({"statusCode": 501, "message": "Enable the store of contacts", "error": "Not Implemented"}),
+        )
+    }
+
+    /// 503 with `Retry-After` in whole seconds.
+    pub fn unavailable(wait: Duration) -> Self {
+        Self::raw(503, "text/plain", "Service Unavailable").with_retry_after(wait.as_secs().to_string())
+    }
+
     /// 400 `missing_param`: the request lacks something.
     pub fn missing_param(name: &str) -> Self {
         Self::coded(400, "missing_param", &format!("Missing required parameter: {name}"))

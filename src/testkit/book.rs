@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Value, json};
 
-use crate::{ChatId, Phone, client::Contact};
+use crate::{ChatId, Phone, book::Contact};
 
 /// One entry of the stand-in's address book, to start a test with.
 ///
@@ -20,6 +20,7 @@ pub struct Entry {
     name: Option<String>,
     pushname: Option<String>,
     business: bool,
+    other_id: Option<Box<str>>,
 }
 
 impl Entry {
@@ -30,12 +31,12 @@ impl Entry {
 
     /// A person who is in the book for a chat only, without a saved name.
     pub fn unsaved(chat: &ChatId) -> Self {
-        Self { id: chat.as_str().into(), name: None, pushname: None, business: false }
+        Self { id: chat.as_str().into(), name: None, pushname: None, business: false, other_id: None }
     }
 
     /// A group, such as `120363000000000000@g.us`: listings hold them at times, and nobody may write them.
     pub fn group(id: &str, name: &str) -> Self {
-        Self { id: id.into(), name: Some(name.to_owned()), pushname: None, business: false }
+        Self { id: id.into(), name: Some(name.to_owned()), pushname: None, business: false, other_id: None }
     }
 
     /// Adds the public name that the person chose.
@@ -50,10 +51,24 @@ impl Entry {
         self
     }
 
+    /// Lists the person a second time, under another spelling of the id: `15551234567@s.whatsapp.net`, or with a `:device`.
+    pub fn listed_also_as(mut self, id: &str) -> Self {
+        self.other_id = Some(id.into());
+        self
+    }
+
     fn item(&self) -> Value {
-        let (user, server) = self.id.split_once('@').unwrap_or((&self.id, ""));
+        self.item_as(&self.id)
+    }
+
+    fn items(&self) -> impl Iterator<Item = Value> {
+        [Some(&self.id), self.other_id.as_ref()].into_iter().flatten().map(|id| self.item_as(id))
+    }
+
+    fn item_as(&self, id: &str) -> Value {
+        let (user, server) = id.split_once('@').unwrap_or((id, ""));
         json!({
-            "id": self.id,
+            "id": id,
             "number": (server == "c.us").then_some(user),
             "name": self.name,
             "pushname": self.pushname,
@@ -73,6 +88,7 @@ pub(super) struct Book {
     entries: BTreeMap<Box<str>, Entry>,
     lids: BTreeMap<ChatId, Option<Phone>>,
     numbers: BTreeMap<Phone, Option<ChatId>>,
+    answered_as: BTreeMap<Box<str>, ChatId>,
 }
 
 /// How a listing is cut and ordered.
@@ -101,11 +117,14 @@ impl Book {
 
     pub(super) fn contact(&self, chat: &ChatId) -> Option<Contact> {
         let entry = self.entries.get(chat.as_str())?;
-        Some(Contact { chat: chat.clone(), name: entry.name.clone(), pushname: entry.pushname.clone() })
+        let mut contact = Contact::new(chat.clone());
+        (contact.name, contact.pushname) = (entry.name.clone(), entry.pushname.clone());
+        Some(contact)
     }
 
     pub(super) fn item(&self, id: &str) -> Value {
-        self.entries.get(id).map_or(Value::Null, Entry::item)
+        let Some(entry) = self.entries.get(id) else { return Value::Null };
+        self.answered_as.get(id).map_or_else(|| entry.item(), |other| entry.item_as(other.as_str()))
     }
 
     pub(super) fn page(&self, window: Window) -> Value {
@@ -116,7 +135,11 @@ impl Book {
         if window.descending {
             entries.reverse();
         }
-        entries.into_iter().skip(window.offset).take(window.limit).map(Entry::item).collect()
+        entries.into_iter().flat_map(Entry::items).skip(window.offset).take(window.limit).collect()
+    }
+
+    pub(super) fn answer_as(&mut self, chat: &ChatId, id: &ChatId) {
+        self.answered_as.insert(chat.as_str().into(), id.clone());
     }
 
     pub(super) fn map_lid(&mut self, lid: &ChatId, phone: Option<&Phone>) {

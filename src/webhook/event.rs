@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use crate::{ChatId, InstanceId, Phone};
+use crate::{ChatId, InstanceId, Phone, book::SessionStatus};
 
 /// One thing that a provider told of one account.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,7 +92,7 @@ pub enum AddressBookEvent {
     /// The account is or is not able to work.
     SessionHealth {
         /// How it is.
-        health: Health,
+        health: SessionStatus,
         /// The account's own number, where the provider names it beside the account.
         number: Option<Phone>,
     },
@@ -346,34 +346,6 @@ pub enum LabelRef {
     Id(LabelId),
     /// Its id or its name; the provider's papers disagree.
     IdOrName(Box<str>),
-}
-
-/// How an account is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Health {
-    /// It works.
-    Working,
-    /// It is starting.
-    Starting,
-    /// It waits for a person to scan a QR code.
-    ScanQrCode,
-    /// It was stopped.
-    Stopped,
-    /// It failed.
-    Failed,
-    /// The owner took the right to it away.
-    Disconnected,
-    /// Something newer, in the provider's word.
-    Other(Box<str>),
-}
-
-impl Health {
-    /// Whether calls can succeed.
-    #[must_use]
-    pub fn is_working(&self) -> bool {
-        *self == Self::Working
-    }
 }
 
 /// Why nothing follows from something that came.

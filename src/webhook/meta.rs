@@ -5,11 +5,12 @@ use std::{borrow::Cow, collections::HashMap};
 use serde::Deserialize;
 
 use super::{
-    Account, AddressBookEvent as What, Change, Event, Health, Ids, NameOrigin, ProviderId, Reason, ShownName,
+    Account, AddressBookEvent as What, Change, Event, Ids, NameOrigin, ProviderId, Reason, ShownName,
     json::Node,
     sink::{Sink, name, person},
     time,
 };
+use crate::book::SessionStatus;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -235,7 +236,7 @@ fn read_account_update(entry: &Entry<'_>, value: &Value<'_>, sink: &mut Sink) {
     let at = entry.time.text().and_then(|text| time::seconds(&text));
     sink.item("account_update").at(at).settle(match value.event.text().as_deref() {
         Some("PARTNER_REMOVED") => Ok(What::SessionHealth {
-            health: Health::Disconnected,
+            health: SessionStatus::Disconnected,
             number: value.phone_number.text().and_then(|number| number.parse().ok()),
         }),
         _ => Err(Reason::Unrelated),

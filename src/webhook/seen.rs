@@ -3,8 +3,8 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Account, AddressBookEvent as What, Event, Health, Ids, LabelId, LabelRef, ProviderId, ShownName};
-use crate::ChatId;
+use super::{Account, AddressBookEvent as What, Event, Ids, LabelId, LabelRef, ProviderId, ShownName};
+use crate::{ChatId, book::SessionStatus};
 
 /// What a batch of events says, whatever the order and however often each came.
 ///
@@ -50,7 +50,7 @@ struct SeenAccount {
     /// Which ids were named together, in both directions.
     same: BTreeMap<PersonId, BTreeSet<PersonId>>,
     labels: BTreeMap<LabelRef, Latest<Option<Box<str>>>>,
-    health: Latest<Health>,
+    health: Latest<SessionStatus>,
 }
 
 /// Any id of a person.
@@ -189,7 +189,7 @@ impl SeenState {
 
     /// How an account is.
     #[must_use]
-    pub fn health(&self, account: Option<&Account>) -> Latest<Health> {
+    pub fn health(&self, account: Option<&Account>) -> Latest<SessionStatus> {
         self.accounts.get(&account.cloned()).map(|account| account.health.clone()).unwrap_or_default()
     }
 }

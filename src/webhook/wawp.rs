@@ -3,11 +3,12 @@
 use serde::Deserialize;
 
 use super::{
-    Account, AddressBookEvent as What, Event, Health, Ids, Label, LabelRef, NameOrigin, Reason, ShownName,
+    Account, AddressBookEvent as What, Event, Ids, Label, LabelRef, NameOrigin, Reason, ShownName,
     json::Node,
     sink::{Item, Sink, name, person},
     time,
 };
+use crate::book::SessionStatus;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -167,13 +168,5 @@ fn chat_label(on: &ChatLabel<'_>, is_added: bool) -> Result<What, Reason> {
 
 fn session_status(session: &Session<'_>) -> Result<What, Reason> {
     let status = session.status.text().ok_or(Reason::Malformed)?;
-    let health = match &*status {
-        "WORKING" => Health::Working,
-        "STARTING" => Health::Starting,
-        "SCAN_QR_CODE" => Health::ScanQrCode,
-        "STOPPED" => Health::Stopped,
-        "FAILED" => Health::Failed,
-        other => Health::Other(other.chars().take(64).collect()),
-    };
-    Ok(What::SessionHealth { health, number: None })
+    Ok(What::SessionHealth { health: SessionStatus::from(&*status), number: None })
 }

@@ -1,10 +1,13 @@
 //! From status and body to an answer, or to an error of the right kind.
 
-use super::{
+use super::read::is_state;
+use crate::{
+    Error, ErrorKind,
+    book::SessionStatus,
+    error::cut,
     json::{Json, Misread},
     redact::Redactor,
 };
-use crate::{Error, ErrorKind, error::cut};
 
 /// Words by which a server names an error, whatever the status around them.
 const WORDS: &[(&str, ErrorKind)] = &[
@@ -31,17 +34,65 @@ const WORDS: &[(&str, ErrorKind)] = &[
     ("session_not_working", ErrorKind::SessionNotReady),
 ];
 
-/// States of a session other than working.
-const NOT_WORKING: &[&str] = &["STOPPED", "STARTING", "SCAN_QR_CODE", "FAILED", "PASSKEY_REQUIRED"];
+/// What an update's answer holds, or what is wrong.
+///
+/// A good status proves little: a body may carry an error all the same.
+pub(crate) fn of_update<T>(reply: Reply<'_>, read: Read<T>, redactor: &Redactor) -> Result<T, Error> {
+    let json = match Json::parse(reply.body) {
+        Some(json) if reply.is_good() && Complaint::of(&json).is_none() => json,
+        Some(json) => return Err(Complaint::read(&json).into_error(reply.status, redactor)),
+        None if reply.says_it_is_empty() => Json::Bool(true),
+        None if reply.is_good() && reply.is_blank() => {
+            let hint = "an empty answer proves nothing; read the contact to see whether it has the name";
+            return Err(Error::new(ErrorKind::Decode).with_status(reply.status).with_hint(hint));
+        }
+        None => return Err(Complaint::from_bytes(reply.body).into_error(reply.status, redactor)),
+    };
+    read(&json).map_err(|Misread| Error::new(ErrorKind::Decode).with_status(reply.status))
+}
 
-/// The body of a good answer, or what is wrong.
-pub(crate) fn understand<'a>(status: u16, body: &'a [u8], redactor: &Redactor) -> Result<Json<'a>, Error> {
-    let good = (200..300).contains(&status);
-    match Json::parse(body) {
-        Some(json) if good && Complaint::of(&json).is_none() => Ok(json),
-        Some(json) => Err(Complaint::read(&json).into_error(status, redactor)),
-        None if body.is_empty() && matches!(status, 204 | 205) => Ok(Json::Bool(true)),
-        None => Err(Complaint::from_text(&String::from_utf8_lossy(body)).into_error(status, redactor)),
+/// What a read's answer holds, or what is wrong.
+///
+/// It is judged by its status line and its shape, never by what a field of an item says: that a person's *about* text is `401`
+/// says nothing of the instance. Only what does not have the shape, or says itself that it failed, is looked through for an error.
+pub(crate) fn of_read<T>(reply: Reply<'_>, read: Read<T>, redactor: &Redactor) -> Result<T, Error> {
+    let json = match Json::parse(reply.body) {
+        Some(json) => json,
+        None if reply.says_it_is_empty() => Json::Null,
+        None => return Err(Complaint::from_bytes(reply.body).into_error(reply.status, redactor)),
+    };
+    let failed = ["ok", "success"].iter().any(|key| json.get(key).and_then(Json::truth) == Some(false));
+    match read(&json) {
+        Ok(value) if reply.is_good() && !failed => Ok(value),
+        Err(Misread) if reply.is_good() && Complaint::of(&json).is_none() => {
+            Err(Error::new(ErrorKind::Decode).with_status(reply.status))
+        }
+        _ => Err(Complaint::read(&json).into_error(reply.status, redactor)),
+    }
+}
+
+/// Takes a value out of an answer.
+pub(crate) type Read<T> = fn(&Json<'_>) -> Result<T, Misread>;
+
+/// An answer as it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reply<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
+}
+
+impl Reply<'_> {
+    fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    fn is_blank(&self) -> bool {
+        self.body.trim_ascii().is_empty()
+    }
+
+    /// Whether its status says that there is no body, and there is none.
+    fn says_it_is_empty(&self) -> bool {
+        matches!(self.status, 204 | 205) && self.is_blank()
     }
 }
 
@@ -84,7 +135,7 @@ impl Complaint {
         let message =
             places().find_map(|place| place.any(&["message", "error_description", "detail", "error", "title"])?.text());
         Self {
-            kind: json.get("status").and_then(kind_of_session).or_else(known),
+            kind: kind_of_session(json).or_else(known),
             status: places().find_map(|place| status_inside(place)),
             code: code.map(Into::into),
             message: message.map(Into::into),
@@ -93,11 +144,12 @@ impl Complaint {
     }
 
     /// What can be told from XML, HTML or plain text.
-    fn from_text(text: &str) -> Self {
+    fn from_bytes(body: &[u8]) -> Self {
+        let text = &*String::from_utf8_lossy(body);
         let found = WORDS.iter().filter(|(word, _)| word.contains('_')).find(|(word, _)| text.contains(word));
         Self {
             code: found.map(|(word, _)| (*word).into()),
-            kind: found.map(|(_, kind)| *kind),
+            kind: found.map(|(_, kind)| *kind).or_else(|| names_a_state(text).then_some(ErrorKind::SessionNotReady)),
             status: None,
             message: Some(readable(text)),
             garbled: true,
@@ -105,19 +157,23 @@ impl Complaint {
     }
 
     fn into_error(self, status: u16, redactor: &Redactor) -> Error {
-        let kind = self.kind(status);
         let message = self.message.as_deref().unwrap_or_default();
-        let mut error = Error::new(kind).with_status(status);
-        error = match kind {
+        let kind = match self.kind(status) {
+            ErrorKind::Rejected | ErrorKind::Unclear if speaks_of_credentials(message) => ErrorKind::Configuration,
+            kind => kind,
+        };
+        let error = Error::new(kind).with_status(status);
+        let error = match kind {
             ErrorKind::Configuration if (300..400).contains(&status) => {
                 error.with_hint("it redirects elsewhere, which is never followed: give the final address as base URL")
             }
-            ErrorKind::Rejected if message.contains("access_token") || message.contains("instance_id") => {
-                error.with_hint("if it misses the credentials, give them in another way: see Credentials")
+            ErrorKind::Configuration if speaks_of_credentials(message) => {
+                error.with_hint("it misses the instance or the token: give them in another way, see Credentials")
             }
             _ => error,
         };
-        error.with_code(self.code.map(|code| redactor.clean(&code))).with_message(&redactor.clean(message))
+        let code = self.code.as_deref().unwrap_or_default();
+        error.with_code(&redactor.clean(code)).with_message(&redactor.clean(message))
     }
 
     fn kind(&self, status: u16) -> ErrorKind {
@@ -130,24 +186,39 @@ impl Complaint {
         match self.status {
             Some(inside) => kind_of_status(inside),
             None if self.garbled => ErrorKind::Decode,
-            None => ErrorKind::Rejected,
+            None => ErrorKind::Unclear,
         }
     }
 }
 
+/// Whether a refusal is about who asks, not about what is asked for.
+///
+/// A long message may be the whole request given back, which names everything.
+fn speaks_of_credentials(message: &str) -> bool {
+    if message.len() > 256 {
+        return false;
+    }
+    let plain: String = message.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    ["accesstoken", "instanceid"].iter().any(|word| plain.contains(word))
+}
+
 fn is_refusal(json: &Json<'_>) -> bool {
-    let says_no = |key| json.get(key).and_then(Json::truth) == Some(false);
+    let says = |yes| move |key| json.get(key).and_then(Json::truth) == Some(yes);
+    let is_yes = ["ok", "success"].into_iter().any(says(true));
     let error = json.any(&["error", "exception", "errors"]);
     let has_error = error.is_some_and(|error| match error {
         Json::Bool(error) => *error,
         Json::List(errors) => !errors.is_empty(),
-        other => other.text().is_some() || matches!(other, Json::Object(_)),
+        // With a plain yes beside them, no fields and a zero say that there is no error.
+        Json::Object(fields) => !(is_yes && fields.is_empty()),
+        other => other.text().is_some() && !(is_yes && other.whole() == Some(0)),
     });
-    let coded = json.get("message").is_some() && json.get("code").is_some_and(|code| !is_success(code));
+    let is_good = |code: &Json<'_>| is_success(code) || (is_yes && code.whole() == Some(0));
+    let coded = json.get("message").is_some() && json.get("code").is_some_and(|code| !is_good(code));
     let status = json.get("status").and_then(Json::text);
     let worded = status.is_some_and(|text| text.eq_ignore_ascii_case("error") || text.eq_ignore_ascii_case("fail"));
-    let nested = ["data", "result", "response"].iter().filter_map(|key| json.get(key)).any(|inside| is_refusal(inside));
-    ["ok", "success", "result"].into_iter().any(says_no)
+    let nested = ["data", "result", "response"].iter().filter_map(|key| json.get(key)).any(is_refusal);
+    ["ok", "success", "result"].into_iter().any(says(false))
         || has_error
         || coded
         || worded
@@ -174,8 +245,19 @@ fn kind_of_word(text: &str) -> Option<ErrorKind> {
     WORDS.iter().find(|(word, _)| is_same(word)).map(|(_, kind)| *kind)
 }
 
-fn kind_of_session(status: &Json<'_>) -> Option<ErrorKind> {
-    NOT_WORKING.contains(&status.text()?.as_ref()).then_some(ErrorKind::SessionNotReady)
+/// A state that is known and is not working; or any, beside the words with which the engine says that it expected another.
+fn kind_of_session(json: &Json<'_>) -> Option<ErrorKind> {
+    let Some(Json::Text(word)) = json.get("status") else { return None };
+    let status = SessionStatus::from(word.trim());
+    let is_of_session = status.is_known() || (is_state(word) && json.any(&["expected", "session"]).is_some());
+    (is_of_session && !status.is_working()).then_some(ErrorKind::SessionNotReady)
+}
+
+/// Whether XML or text tells the state of a session.
+fn names_a_state(text: &str) -> bool {
+    let mut words = text.split(|char: char| !char.is_ascii_uppercase() && char != '_');
+    text.to_ascii_lowercase().contains("session")
+        && words.any(|word| SessionStatus::from(word).is_known() && word != SessionStatus::Working.as_str())
 }
 
 fn is_slug(text: &str) -> bool {
@@ -191,7 +273,6 @@ fn kind_of_status(status: u16) -> ErrorKind {
         408 => ErrorKind::Timeout,
         // The engine keeps all contacts of an account in one versioned collection; writers in conflict may try again.
         409 | 425 => ErrorKind::Server,
-        422 => ErrorKind::SessionNotReady,
         429 => ErrorKind::RateLimited,
         // These speak of how every request is made, not of one contact.
         406 | 407 | 411 | 415 | 421 | 426 | 431 | 505 => ErrorKind::Configuration,

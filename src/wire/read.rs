@@ -1,18 +1,12 @@
 //! What reads say: contacts, registrations, privacy ids and sessions.
 
-use super::json::{Json, Misread};
-use crate::{ChatId, Phone};
+use std::borrow::Cow;
 
-/// One contact, as far as it can be made out.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Item {
-    pub(crate) chat: ChatId,
-    pub(crate) name: Option<String>,
-    pub(crate) pushname: Option<String>,
-}
-
-/// One page: its items, of which `None` are no persons or cannot be made out.
-pub(crate) type Listed<T> = Vec<Option<T>>;
+use crate::json::{Json, Misread};
+use crate::{
+    ChatId, Phone,
+    book::{Contact, Existence, LidMapping, LidPage, Page, Session, SessionStatus},
+};
 
 /// Takes an answer out of the objects that servers like to wrap it in.
 fn unwrapped<'a, 'b>(json: &'b Json<'a>, also: &[&str]) -> &'b Json<'a> {
@@ -22,41 +16,69 @@ fn unwrapped<'a, 'b>(json: &'b Json<'a>, also: &[&str]) -> &'b Json<'a> {
     inside.unwrap_or(json)
 }
 
-fn list<T>(json: &Json<'_>, also: &[&str], read: fn(&Json<'_>) -> Option<T>) -> Result<Listed<T>, Misread> {
+fn list<'a, 'b>(json: &'b Json<'a>, also: &[&str]) -> Result<&'b [Json<'a>], Misread> {
     let mut json = unwrapped(json, also);
     if matches!(json, Json::Object(_)) {
         json = unwrapped(json, also);
     }
     match json {
-        Json::List(items) => Ok(items.iter().map(read).collect()),
+        Json::List(items) => Ok(items),
         _ => Err(Misread),
     }
 }
 
+/// Whether an object has one of the keys, be it null: an object with none of them is something else.
+fn has_any(json: &Json<'_>, keys: &[&str]) -> bool {
+    matches!(json, Json::Object(fields) if fields.iter().any(|(key, _)| keys.contains(&&**key)))
+}
+
 /// An id is a text, or an object that holds it.
+fn id_text<'a>(json: &'a Json<'_>) -> Option<Cow<'a, str>> {
+    json.any(&["_serialized", "id"]).unwrap_or(json).text()
+}
+
 fn id(json: &Json<'_>) -> Option<ChatId> {
-    let json = json.any(&["_serialized", "id"]).unwrap_or(json);
-    json.text()?.parse().ok()
+    id_text(json)?.parse().ok()
 }
 
 fn owned(json: &Json<'_>, keys: &[&str]) -> Option<String> {
     keys.iter().find_map(|key| json.get(key)?.text()).map(Into::into)
 }
 
-fn item(json: &Json<'_>) -> Option<Item> {
+/// Where an entry of a listing has its id.
+const ITEM_IDS: &[&str] = &["id", "chatId", "contactId"];
+
+fn item(json: &Json<'_>) -> Option<Contact> {
     let is_group = json.get("isGroup").and_then(Json::truth) == Some(true);
-    // Only `number` may be digits alone: an `id` without a server could be a privacy id or a group.
-    let chat =
-        json.any(&["id", "chatId", "contactId"]).and_then(id).or_else(|| json.get("number")?.text()?.parse().ok())?;
-    (!is_group).then(|| Item { chat, name: owned(json, &["name"]), pushname: owned(json, &["pushname", "pushName"]) })
+    let chat = match json.any(ITEM_IDS).and_then(id_text).filter(|id| id.contains('@')) {
+        Some(id) => id.parse().ok()?,
+        // Only `number` may be digits alone: an id without a server could be a privacy id or a group.
+        None => json.get("number")?.text()?.parse().ok()?,
+    };
+    let mut contact = Contact::new(chat);
+    contact.name = owned(json, &["name"]);
+    contact.pushname = owned(json, &["pushname", "pushName"]);
+    (!is_group).then_some(contact)
 }
 
-pub(crate) fn contacts(json: &Json<'_>) -> Result<Listed<Item>, Misread> {
-    list(json, &["contacts"], item)
+/// The id of an entry as it was sent, whatever it is an id of; empty if it has none.
+fn sent_id<'a>(json: &'a Json<'_>, keys: &[&str]) -> Cow<'a, [u8]> {
+    let text = json.any(keys).and_then(id_text).or_else(|| json.get("number")?.text());
+    match text.unwrap_or_default() {
+        Cow::Borrowed(text) => text.as_bytes().into(),
+        Cow::Owned(text) => text.into_bytes().into(),
+    }
+}
+
+/// A page of the address book; what is not a person or cannot be made out is counted and left out.
+pub(crate) fn contacts(json: &Json<'_>) -> Result<Page, Misread> {
+    let entries = list(json, &["contacts"])?;
+    let ids = entries.iter().map(|entry| sent_id(entry, ITEM_IDS));
+    Ok(Page::new(entries.iter().filter_map(item).collect(), ids))
 }
 
 /// One contact; `None` if the address book does not know it.
-pub(crate) fn contact(json: &Json<'_>) -> Result<Option<Item>, Misread> {
+pub(crate) fn contact(json: &Json<'_>) -> Result<Option<Contact>, Misread> {
     match unwrapped(json, &["contact"]) {
         Json::Null => Ok(None),
         Json::List(items) if items.is_empty() => Ok(None),
@@ -67,52 +89,75 @@ pub(crate) fn contact(json: &Json<'_>) -> Result<Option<Item>, Misread> {
 }
 
 /// Whether a number is registered, and what the server calls it.
-pub(crate) fn existence(json: &Json<'_>) -> Option<(bool, Option<ChatId>, Option<Phone>)> {
+pub(crate) fn existence(json: &Json<'_>) -> Result<Existence, Misread> {
     let json = unwrapped(json, &[]);
-    let exists = json.any(&["numberExists", "exists"])?.truth()?;
-    Some((exists, json.get("chatId").and_then(id), phone(json, &["pn", "phone", "number"])))
+    let exists = json.any(&["numberExists", "exists"]).and_then(Json::truth).ok_or(Misread)?;
+    let mut existence = Existence::new(exists);
+    existence.chat = json.get("chatId").and_then(id);
+    existence.phone = phone(json);
+    Ok(existence)
 }
+
+/// Where an answer may have a phone.
+const PHONES: &[&str] = &["pn", "number", "phone"];
 
 /// A phone, spelled as a chat id or as digits.
-fn phone(json: &Json<'_>, keys: &[&str]) -> Option<Phone> {
-    let chat = json.any(keys).and_then(id)?;
-    chat.phone()
+fn phone(json: &Json<'_>) -> Option<Phone> {
+    json.any(PHONES).and_then(id)?.phone()
 }
 
-/// A privacy id and the phone behind it, if the server knows it.
-pub(crate) fn mapping(json: &Json<'_>) -> Option<(ChatId, Option<Phone>)> {
-    let lid = json.get("lid").and_then(id).filter(ChatId::is_lid)?;
-    Some((lid, phone(json, &["pn", "number", "phone"])))
+fn lid(json: &Json<'_>) -> Option<ChatId> {
+    json.get("lid").and_then(id).filter(ChatId::is_lid)
 }
 
-pub(crate) fn mappings(json: &Json<'_>) -> Result<Listed<(ChatId, Option<Phone>)>, Misread> {
-    list(json, &["lids"], mapping)
+/// A page of privacy ids; what cannot be made out is counted and left out.
+pub(crate) fn mappings(json: &Json<'_>) -> Result<LidPage, Misread> {
+    let entries = list(json, &["lids"])?;
+    let ids = entries.iter().map(|entry| sent_id(entry, &["lid"]));
+    let mappings = entries.iter().filter_map(|entry| Some(LidMapping::new(lid(entry)?, phone(entry))));
+    Ok(LidPage::new(mappings.collect(), ids))
+}
+
+/// One mapping, in whichever direction it was asked for; `None` if the server knows nothing of it.
+fn mapping<'a, 'b>(json: &'b Json<'a>) -> Result<Option<&'b Json<'a>>, Misread> {
+    match unwrapped(json, &[]) {
+        Json::Null => Ok(None),
+        Json::Object(fields) if fields.is_empty() => Ok(None),
+        json if has_any(json, &["lid"]) || has_any(json, PHONES) => Ok(Some(json)),
+        _ => Err(Misread),
+    }
 }
 
 /// The phone of a privacy id; `None` if the server does not know it.
 pub(crate) fn phone_of_lid(json: &Json<'_>) -> Result<Option<Phone>, Misread> {
-    match unwrapped(json, &[]) {
-        Json::Null => Ok(None),
-        json @ Json::Object(_) => Ok(phone(json, &["pn", "number", "phone"])),
-        _ => Err(Misread),
-    }
+    Ok(mapping(json)?.and_then(phone))
 }
 
 /// The privacy id of a phone; `None` if the server does not know it.
 pub(crate) fn lid_of_phone(json: &Json<'_>) -> Result<Option<ChatId>, Misread> {
-    match unwrapped(json, &[]) {
-        Json::Null => Ok(None),
-        json @ Json::Object(_) => Ok(json.get("lid").and_then(id).filter(ChatId::is_lid)),
-        _ => Err(Misread),
-    }
+    Ok(mapping(json)?.and_then(lid))
 }
 
 /// A session's status, and whose it is.
-pub(crate) fn session(json: &Json<'_>) -> Option<(String, Option<ChatId>, Option<String>)> {
+pub(crate) fn session(json: &Json<'_>) -> Result<Session, Misread> {
     let json = unwrapped(json, &["session"]);
-    let me = json.get("me");
-    let status = json.get("status")?.text()?.into();
-    Some((status, me.and_then(|me| id(me.get("id")?)), me.and_then(|me| owned(me, &["pushName", "pushname"]))))
+    let Some(Json::Text(word)) = json.get("status") else { return Err(Misread) };
+    let status = SessionStatus::from(word.trim());
+    // Errors have a status as well, but call it `error` or `401`.
+    if !status.is_known() && (has_any(json, &["error", "message", "code"]) || !is_state(word)) {
+        return Err(Misread);
+    }
+    let mut session = Session::new(status);
+    session.me = json.get("me").and_then(|me| id(me.get("id")?));
+    session.pushname = json.get("me").and_then(|me| owned(me, &["pushName", "pushname"]));
+    Ok(session)
+}
+
+/// Whether a text is spelled as states of sessions are, also those that are newer than this crate.
+pub(crate) fn is_state(text: &str) -> bool {
+    let mut bytes = text.trim().bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_uppercase())
+        && bytes.all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 #[cfg(test)]
@@ -123,11 +168,9 @@ mod tests {
         Json::parse(text.as_bytes()).unwrap()
     }
 
-    type Named = (String, Option<String>);
-
-    fn names(text: &str) -> Option<Listed<Named>> {
-        let items = contacts(&json(text)).ok()?;
-        Some(items.into_iter().map(|item| item.map(|item| (item.chat.to_string(), item.name))).collect())
+    fn names(text: &str) -> Option<Vec<(String, Option<String>)>> {
+        let page = contacts(&json(text)).ok()?;
+        Some(page.contacts.into_iter().map(|contact| (contact.chat.to_string(), contact.name)).collect())
     }
 
     #[test]
@@ -136,19 +179,16 @@ mod tests {
             {"id":{"_serialized":"15551234568@c.us","user":"15551234568"},"name":null},
             17, null, {"name":"nobody"}, {"id":"120363041234567890@g.us","isGroup":true,"name":"Team"},
             {"number":15551234569,"name":"Bob"},
-            {"id":"15551234570@c.us","isGroup":true}]"#;
-        let some = |chat: &str, name: Option<&str>| Some((chat.into(), name.map(Into::into)));
+            {"id":"15551234570@c.us","isGroup":true}, {"id":"123456789012345","name":"A privacy id?"},
+            {"id":"1234@newsletter","number":"15551234571"}]"#;
+        let some = |chat: &str, name: Option<&str>| (chat.into(), name.map(Into::into));
         let expected = vec![
             some("15551234567@c.us", Some("Ann")),
             some("15551234568@c.us", None),
-            None,
-            None,
-            None,
-            None,
             some("15551234569@c.us", Some("Bob")),
-            None,
         ];
         assert_eq!(names(page), Some(expected));
+        assert_eq!(contacts(&json(page)).unwrap().entries, 10);
     }
 
     #[test]
@@ -176,29 +216,34 @@ mod tests {
         let phone: Phone = "15551234567".parse().unwrap();
         for pn in [r#""15551234567@c.us""#, r#""15551234567""#, "15551234567", r#""+15551234567""#] {
             let text = format!(r#"{{"lid":"123456789012345@lid","pn":{pn}}}"#);
-            assert_eq!(mapping(&json(&text)).unwrap().1, Some(phone.clone()), "{pn}");
+            assert_eq!(phone_of_lid(&json(&text)), Ok(Some(phone.clone())), "{pn}");
+            let page = mappings(&json(&format!("[{text}]"))).unwrap();
+            assert_eq!(page.mappings[0].phone, Some(phone.clone()), "{pn}");
         }
-        let unknown = mapping(&json(r#"{"lid":"123456789012345@lid","pn":null}"#)).unwrap();
-        assert_eq!(unknown.1, None);
-        assert_eq!(mapping(&json(r#"{"lid":"15551234567@c.us"}"#)), None);
+        let page = r#"[{"lid":"123456789012345@lid","pn":null},{"lid":"15551234567@c.us"}]"#;
+        let page = mappings(&json(page)).unwrap();
+        assert_eq!((page.mappings.len(), page.entries, &page.mappings[0].phone), (1, 2, &None));
         assert_eq!(phone_of_lid(&json("null")), Ok(None));
         assert_eq!(lid_of_phone(&json(r#"{"lid":null}"#)), Ok(None));
+        assert_eq!(phone_of_lid(&json(r#"{"error":"no"}"#)), Err(Misread), "neither a privacy id nor a phone");
     }
 
     #[test]
     fn existence_and_session_are_read() {
-        let (exists, chat, phone) =
-            existence(&json(r#"{"numberExists":true,"chatId":"123456789012345@lid","pn":"15551234567@c.us"}"#))
-                .unwrap();
-        assert!(exists && chat.unwrap().is_lid());
-        assert_eq!(phone.unwrap().as_str(), "15551234567");
-        assert_eq!(existence(&json(r#"{"numberExists":false}"#)), Some((false, None, None)));
-        assert_eq!(existence(&json("{}")), None);
-        let (status, me, name) =
-            session(&json(r#"{"status":"WORKING","me":{"id":"15551234567@c.us","pushName":"Ann"}}"#)).unwrap();
-        assert_eq!(
-            (status.as_str(), me.unwrap().as_str(), name.as_deref()),
-            ("WORKING", "15551234567@c.us", Some("Ann"))
-        );
+        let text = r#"{"numberExists":true,"chatId":"123456789012345@lid","pn":"15551234567@c.us"}"#;
+        let found = existence(&json(text)).unwrap();
+        assert!(found.exists && found.chat.unwrap().is_lid());
+        assert_eq!(found.phone.unwrap().as_str(), "15551234567");
+        assert_eq!(existence(&json(r#"{"numberExists":false}"#)), Ok(Existence::new(false)));
+        assert_eq!(existence(&json("{}")), Err(Misread));
+        let text = r#"{"status":"WORKING","me":{"id":"15551234567@c.us","pushName":"Ann"}}"#;
+        let me = "15551234567@c.us".parse().unwrap();
+        let working = Session::new(SessionStatus::Working).with_me(me).with_pushname("Ann");
+        assert_eq!(session(&json(text)), Ok(working));
+        assert_eq!(session(&json(r#"{"status":"NEWER"}"#)).unwrap().status.as_str(), "NEWER");
+        for other in [r#"{"status":401,"message":"no"}"#, r#"{"status":"error"}"#, r#"{"status":"DENIED","code":"x"}"#]
+        {
+            assert_eq!(session(&json(other)), Err(Misread), "{other}");
+        }
     }
 }

@@ -1,21 +1,30 @@
 //! An address book in memory that fails as it is told, and looks over the pusher's shoulder.
+//!
+//! It never waits for real: its time is the runtime's, which tests pause.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    future::Future,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
 use wawp_contacts::{
-    AddressBook, ChatId, ContactName, Error, ErrorKind, InstanceId,
-    client::{Contact, Page, Turn},
-    ledger::Ledger,
+    AddressBook, ChatId, ContactName, Error, ErrorKind, InstanceId, Pace, Phone,
+    book::{Contact, LidMapping, LidPage, Page, Permit, Session, SessionStatus},
+    ledger::{Ledger, Query},
+    time::{Clock, Timestamp},
 };
 
 /// The longest time that a request of this book can take effect after it was begun.
-pub(crate) const DEADLINE: Duration = Duration::from_millis(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What becomes of one update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +33,12 @@ pub(crate) enum Fate {
     Fine,
     /// Refused or lost before it was applied.
     Fails(ErrorKind),
+    /// The same, and the server asks to be left alone for so many seconds.
+    Asks(ErrorKind, u64),
+    /// The same, with the server's words.
+    Says(ErrorKind, &'static str),
+    /// The same, with the server's code.
+    Codes(ErrorKind, &'static str),
     /// Applied, but the answer is an error.
     AppliedBut(ErrorKind),
     /// Applied once the caller has given up, and never answered.
@@ -34,36 +49,100 @@ pub(crate) enum Fate {
     Panics,
 }
 
-#[derive(Debug, Default)]
+/// A request that changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Read {
+    Contact(ChatId),
+    Page(usize),
+    Phone(ChatId),
+    Lids(usize),
+    Session,
+}
+
+#[derive(Default)]
 struct State {
     names: BTreeMap<ChatId, String>,
     pushnames: BTreeMap<ChatId, String>,
+    /// The id under which a person is listed and answered for, where it is another one.
+    shown_as: BTreeMap<ChatId, ChatId>,
+    /// Persons whom the book lists a second time, under another id and without a name.
+    twice: Vec<ChatId>,
+    phones: BTreeMap<ChatId, Option<Phone>>,
+    account: Option<ChatId>,
     fates: VecDeque<Fate>,
     fates_of: BTreeMap<ChatId, VecDeque<Fate>>,
+    /// What happens while the next updates are under way, before they take effect.
+    meanwhile: VecDeque<BoxFuture<'static, ()>>,
+    /// What the next reads of contacts and pages fail with.
+    read_fates: VecDeque<Error>,
+    unreadable: Option<ErrorKind>,
+    /// What questions for phones fail with.
+    no_phones: Option<ErrorKind>,
+    /// Whether reads of contacts and pages are never answered.
+    reads_hang: bool,
+    unreadable_chats: BTreeMap<ChatId, ErrorKind>,
+    latency: Duration,
+    pace: Option<Pace>,
+    next_permit: Option<Instant>,
+    pause: Option<(ErrorKind, Instant)>,
     calls: Vec<(ChatId, String)>,
+    called_at: Vec<Timestamp>,
     effects: Vec<(ChatId, String)>,
-    reads: usize,
+    reads: Vec<Read>,
     /// Whether every page is the first.
     sticks: bool,
-    refuses_reads: bool,
-    in_flight: usize,
+    /// Whether every page is the whole book.
+    is_over_full: bool,
+    in_flight: BTreeSet<ChatId>,
     most_in_flight: usize,
 }
 
 /// The book; clones share one state.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Book {
     instance: InstanceId,
     state: Arc<Mutex<State>>,
     /// Checked before each update: what is about to be sent must be in doubt there.
     ledger: Arc<dyn Ledger>,
+    clock: Clock,
     /// Told when an update hangs.
     pub(crate) hung: Arc<Notify>,
 }
 
+impl fmt::Debug for Book {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Book").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+/// An update that has arrived and not been answered.
+struct Flight<'b> {
+    book: &'b Book,
+    chat: &'b ChatId,
+}
+
+impl<'b> Flight<'b> {
+    fn begin(book: &'b Book, chat: &'b ChatId, name: &ContactName) -> Self {
+        let now = book.clock.now();
+        let mut state = book.state();
+        assert!(state.in_flight.insert(chat.clone()), "{chat} is called twice at the same time");
+        state.most_in_flight = state.most_in_flight.max(state.in_flight.len());
+        state.calls.push((chat.clone(), name.full()));
+        state.called_at.push(now);
+        Self { book, chat }
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.book.state().in_flight.remove(self.chat);
+    }
+}
+
 impl Book {
-    pub(crate) fn new(ledger: Arc<dyn Ledger>) -> Self {
-        Self { instance: "A1B2C3".parse().unwrap(), state: Arc::default(), ledger, hung: Arc::default() }
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, clock: Clock) -> Self {
+        let instance = "A1B2C3".parse().unwrap();
+        Self { instance, state: Arc::default(), ledger, clock, hung: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -80,21 +159,39 @@ impl Book {
         self.state().fates_of.entry(chat.clone()).or_default().extend(fates);
     }
 
-    /// Forgets what was to become of updates.
+    /// Says what happens while the next update is under way, before it takes effect.
+    pub(crate) fn meanwhile(&self, event: impl Future<Output = ()> + Send + 'static) {
+        self.state().meanwhile.push_back(Box::pin(event));
+    }
+
+    /// Forgets what was to become of updates and reads.
     pub(crate) fn heal(&self) {
         let mut state = self.state();
         state.fates.clear();
         state.fates_of.clear();
+        state.read_fates.clear();
+        state.unreadable = None;
+        state.unreadable_chats.clear();
+    }
+
+    /// Sets how long each update takes.
+    pub(crate) fn take(&self, latency: Duration) {
+        self.state().latency = latency;
+    }
+
+    /// Hands out permits at a pace.
+    pub(crate) fn keep(&self, pace: Pace) {
+        self.state().pace = Some(pace);
+    }
+
+    /// Hands out no permit for a while, because the server asked for a pause.
+    pub(crate) fn pause(&self, kind: ErrorKind, wait: Duration) {
+        self.state().pause = Some((kind, Instant::now() + wait));
     }
 
     /// A person saves a name on the phone.
     pub(crate) fn edit(&self, chat: &ChatId, name: &str) {
         self.state().names.insert(chat.clone(), name.into());
-    }
-
-    /// Gives the first page again and again.
-    pub(crate) fn stick(&self) {
-        self.state().sticks = true;
     }
 
     pub(crate) fn wipe(&self) {
@@ -103,6 +200,66 @@ impl Book {
 
     pub(crate) fn set_pushname(&self, chat: &ChatId, name: &str) {
         self.state().pushnames.insert(chat.clone(), name.into());
+    }
+
+    /// Lists a person, and answers for them, under another id.
+    pub(crate) fn show_as(&self, chat: &ChatId, id: &ChatId) {
+        self.state().shown_as.insert(chat.clone(), id.clone());
+    }
+
+    /// Lists a person a second time, without a name.
+    pub(crate) fn list_twice(&self, chat: &ChatId) {
+        self.state().twice.push(chat.clone());
+    }
+
+    /// Knows the phone behind a privacy id, or only that there is such an id.
+    pub(crate) fn map(&self, lid: &ChatId, phone: Option<&ChatId>) {
+        self.state().phones.insert(lid.clone(), phone.and_then(ChatId::phone));
+    }
+
+    /// Logs another account in.
+    pub(crate) fn log_in(&self, account: &ChatId) {
+        self.state().account = Some(account.clone());
+    }
+
+    /// Gives the first page again and again.
+    pub(crate) fn stick(&self) {
+        self.state().sticks = true;
+    }
+
+    /// Gives the whole book as one page, whatever was asked for.
+    pub(crate) fn over_fill(&self) {
+        self.state().is_over_full = true;
+    }
+
+    /// Refuses reads of contacts and pages from now on.
+    pub(crate) fn refuse_reads(&self, kind: ErrorKind) {
+        self.state().unreadable = Some(kind);
+    }
+
+    /// Refuses reads of one contact from now on.
+    pub(crate) fn refuse_reads_of(&self, chat: &ChatId, kind: ErrorKind) {
+        self.state().unreadable_chats.insert(chat.clone(), kind);
+    }
+
+    /// Lets the next reads of contacts and pages fail.
+    pub(crate) fn fail_reads(&self, errors: impl IntoIterator<Item = Error>) {
+        self.state().read_fates.extend(errors.into_iter().map(Error::of_read));
+    }
+
+    /// Refuses questions for the phones behind privacy ids from now on.
+    pub(crate) fn fail_phones(&self, kind: ErrorKind) {
+        self.state().no_phones = Some(kind);
+    }
+
+    /// Never answers reads of contacts and pages from now on.
+    pub(crate) fn hang_reads(&self) {
+        self.state().reads_hang = true;
+    }
+
+    /// Forgets when the last permit was given, as a client does that starts anew.
+    pub(crate) fn restart(&self) {
+        self.state().next_permit = None;
     }
 
     pub(crate) fn name(&self, chat: &ChatId) -> Option<String> {
@@ -114,22 +271,33 @@ impl Book {
         self.state().calls.clone()
     }
 
+    /// The names that were sent, in order.
+    pub(crate) fn sent(&self) -> Vec<String> {
+        self.state().calls.iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// When the updates arrived.
+    pub(crate) fn called_at(&self) -> Vec<Timestamp> {
+        self.state().called_at.clone()
+    }
+
     /// The updates that took effect, in order.
     pub(crate) fn effects(&self) -> Vec<(ChatId, String)> {
         self.state().effects.clone()
     }
 
-    pub(crate) fn reads(&self) -> usize {
-        self.state().reads
+    pub(crate) fn reads(&self) -> Vec<Read> {
+        self.state().reads.clone()
+    }
+
+    /// How many requests arrived, whatever for.
+    pub(crate) fn requests(&self) -> usize {
+        let state = self.state();
+        state.calls.len() + state.reads.len()
     }
 
     pub(crate) fn most_in_flight(&self) -> usize {
         self.state().most_in_flight
-    }
-
-    /// Refuses reads of single contacts from now on.
-    pub(crate) fn refuse_reads(&self) {
-        self.state().refuses_reads = true;
     }
 
     fn apply(&self, chat: &ChatId, name: &str) {
@@ -139,8 +307,11 @@ impl Book {
     }
 
     async fn is_in_doubt(&self, chat: &ChatId, name: &ContactName) -> bool {
-        let rows = self.ledger.load(&self.instance, std::slice::from_ref(chat)).await.unwrap();
-        rows[0].as_ref().is_some_and(|row| row.pushed.doubt.as_ref().is_some_and(|doubt| doubt.name == *name))
+        let query = Query::Chats(std::slice::from_ref(chat));
+        let records = self.ledger.fetch(&self.instance, query).await.unwrap();
+        let doubt =
+            records.iter().find(|record| record.chat == *chat).and_then(|record| record.pushed.in_doubt.as_ref());
+        doubt.is_some_and(|doubt| doubt.wish.name == *name && doubt.until >= self.clock.now().after(DEADLINE))
     }
 
     fn fate(&self, chat: &ChatId) -> Fate {
@@ -149,25 +320,51 @@ impl Book {
         own.or_else(|| state.fates.pop_front()).unwrap_or(Fate::Fine)
     }
 
-    fn look(&self, chat: &ChatId) -> Contact {
-        let state = self.state();
-        let mut contact = Contact::new(chat.clone());
-        contact.name = state.names.get(chat).cloned();
-        contact.pushname = state.pushnames.get(chat).cloned();
-        contact
+    /// Notes a read, and fails if it is to fail.
+    fn read(&self, read: Read) -> Result<(), Error> {
+        let mut state = self.state();
+        let is_of_book = matches!(read, Read::Contact(_) | Read::Page(_));
+        let of_chat = if let Read::Contact(chat) = &read { state.unreadable_chats.get(chat).copied() } else { None };
+        state.reads.push(read);
+        if !is_of_book {
+            let is_phone = matches!(state.reads.last(), Some(Read::Phone(_)));
+            return state.no_phones.filter(|_| is_phone).map_or(Ok(()), |kind| Err(Error::new(kind).of_read()));
+        }
+        if let Some(error) = state.read_fates.pop_front() {
+            return Err(error);
+        }
+        state.unreadable.or(of_chat).map_or(Ok(()), |kind| Err(Error::new(kind).of_read()))
+    }
+
+    /// Waits for ever if reads are not answered.
+    async fn answer(&self) {
+        let hangs = self.state().reads_hang;
+        if hangs {
+            std::future::pending::<()>().await;
+        }
     }
 
     async fn meet(&self, fate: Fate, chat: &ChatId, name: &str) -> Result<(), Error> {
-        tokio::task::yield_now().await;
+        let (latency, event) = {
+            let mut state = self.state();
+            (state.latency, state.meanwhile.pop_front())
+        };
+        if let Some(event) = event {
+            event.await;
+        }
+        if latency.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            sleep(latency).await;
+        }
         match fate {
             Fate::Fine => self.apply(chat, name),
-            Fate::Fails(ErrorKind::RateLimited) => {
-                return Err(Error::new(ErrorKind::RateLimited).with_retry_after(Duration::from_millis(2)));
-            }
-            Fate::Fails(ErrorKind::QuotaReached) => {
-                return Err(Error::new(ErrorKind::QuotaReached).with_retry_after(Duration::from_secs(60)));
-            }
             Fate::Fails(kind) => return Err(Error::new(kind)),
+            Fate::Asks(kind, seconds) => {
+                return Err(Error::new(kind).with_retry_after(Duration::from_secs(seconds)));
+            }
+            Fate::Says(kind, words) => return Err(Error::new(kind).with_message(words)),
+            Fate::Codes(kind, code) => return Err(Error::new(kind).with_code(code)),
             Fate::AppliedBut(kind) => {
                 self.apply(chat, name);
                 return Err(Error::new(kind));
@@ -175,7 +372,7 @@ impl Book {
             Fate::AppliedLate => {
                 let (book, chat, name) = (self.clone(), chat.clone(), name.to_owned());
                 tokio::spawn(async move {
-                    tokio::time::sleep(DEADLINE / 2).await;
+                    sleep(DEADLINE.saturating_sub(Duration::from_millis(1))).await;
                     book.apply(&chat, &name);
                 });
                 return Err(Error::new(ErrorKind::Timeout));
@@ -190,6 +387,32 @@ impl Book {
     }
 }
 
+impl State {
+    fn look(&self, chat: &ChatId) -> Contact {
+        let id = self.shown_as.get(chat).unwrap_or(chat);
+        let mut contact = Contact::new(id.clone());
+        contact.name = self.names.get(chat).cloned();
+        contact.pushname = self.pushnames.get(chat).cloned();
+        contact
+    }
+
+    /// Everything that is listed, in the order of ids.
+    fn listing(&self) -> Vec<Contact> {
+        let again = self.twice.iter().map(|chat| Contact::new(chat.clone()));
+        let mut all: Vec<Contact> = self.names.keys().map(|chat| self.look(chat)).chain(again).collect();
+        all.sort_by(|one, other| one.chat.cmp(&other.chat));
+        all
+    }
+
+    /// When the next permit may be given, if there is a pace; takes it.
+    fn permit_at(&mut self) -> Option<Instant> {
+        let pace = self.pace.filter(|pace| !pace.interval().is_zero())?;
+        let at = self.next_permit.map_or_else(Instant::now, |next| next.max(Instant::now()));
+        self.next_permit = Some(at + pace.interval());
+        Some(at)
+    }
+}
+
 #[async_trait]
 impl AddressBook for Book {
     fn instance(&self) -> &InstanceId {
@@ -200,46 +423,75 @@ impl AddressBook for Book {
         DEADLINE
     }
 
-    fn interval(&self) -> Duration {
-        Duration::ZERO
+    fn pace(&self) -> Pace {
+        self.state().pace.unwrap_or_else(Pace::unlimited)
     }
 
-    async fn turn(&self) -> Turn {
-        Turn::grant()
-    }
-
-    async fn update(&self, _: Turn, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
-        assert!(self.is_in_doubt(chat, name).await, "P9: {chat} is called without being in doubt");
-        let fate = self.fate(chat);
-        {
-            let mut state = self.state();
-            state.calls.push((chat.clone(), name.full()));
-            state.in_flight += 1;
-            state.most_in_flight = state.most_in_flight.max(state.in_flight);
+    async fn permit(&self) -> Result<Permit, Error> {
+        let now = Instant::now();
+        let pause = self.state().pause.filter(|(_, until)| *until > now);
+        if let Some((kind, until)) = pause {
+            return Err(Error::new(kind).with_retry_after(until - now).after(0));
         }
+        let at = self.state().permit_at();
+        if let Some(at) = at {
+            sleep_until(at).await;
+        }
+        Ok(Permit::grant())
+    }
+
+    async fn update(&self, _: Permit, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
+        assert!(!chat.is_lid(), "P7: the digits of {chat} are no phone");
+        assert!(self.is_in_doubt(chat, name).await, "P9: {chat} is called without being in doubt for long enough");
+        let fate = self.fate(chat);
+        let flight = Flight::begin(self, chat, name);
         let answer = self.meet(fate, chat, &name.full()).await;
-        self.state().in_flight -= 1;
+        drop(flight);
         answer
     }
 
-    async fn contact(&self, _: Turn, chat: &ChatId) -> Result<Option<Contact>, Error> {
-        self.state().reads += 1;
-        if self.state().refuses_reads {
-            return Err(Error::new(ErrorKind::Rejected));
-        }
-        Ok(Some(self.look(chat)))
+    async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {
+        self.read(Read::Contact(chat.clone()))?;
+        self.answer().await;
+        Ok(Some(self.state().look(chat)))
     }
 
-    async fn page(&self, _: Turn, offset: usize, limit: usize) -> Result<Page, Error> {
-        let chats: Vec<ChatId> = {
-            let mut state = self.state();
-            state.reads += 1;
-            let offset = if state.sticks { 0 } else { offset };
-            state.names.keys().skip(offset).take(limit).cloned().collect()
+    async fn page(&self, _: Permit, offset: usize, limit: usize) -> Result<Page, Error> {
+        self.read(Read::Page(offset))?;
+        self.answer().await;
+        let state = self.state();
+        let (offset, limit) = match &*state {
+            State { is_over_full: true, .. } => (0, usize::MAX),
+            State { sticks: true, .. } => (0, limit),
+            _ => (offset, limit),
         };
-        let mut page = Page::default();
-        page.entries = chats.len();
-        page.contacts = chats.iter().map(|chat| self.look(chat)).collect();
-        Ok(page)
+        let contacts: Vec<Contact> = state.listing().into_iter().skip(offset).take(limit).collect();
+        let ids: Vec<String> = contacts.iter().map(|contact| contact.chat.to_string()).collect();
+        Ok(Page::new(contacts, ids))
+    }
+
+    async fn session(&self, _: Permit) -> Result<Option<Session>, Error> {
+        self.read(Read::Session)?;
+        let account = self.state().account.clone();
+        Ok(account.map(|me| Session::new(SessionStatus::Working).with_me(me)))
+    }
+
+    async fn phone_of(&self, _: Permit, lid: &ChatId) -> Result<Option<Phone>, Error> {
+        self.read(Read::Phone(lid.clone()))?;
+        Ok(self.state().phones.get(lid).cloned().flatten())
+    }
+
+    async fn lids(&self, _: Permit, offset: usize, limit: usize) -> Result<LidPage, Error> {
+        self.read(Read::Lids(offset))?;
+        let state = self.state();
+        let mappings: Vec<LidMapping> = state
+            .phones
+            .iter()
+            .skip(offset)
+            .take(limit)
+            .map(|(lid, phone)| LidMapping::new(lid.clone(), phone.clone()))
+            .collect();
+        let ids: Vec<String> = mappings.iter().map(|mapping| mapping.lid.to_string()).collect();
+        Ok(LidPage::new(mappings, ids))
     }
 }

@@ -1,19 +1,25 @@
 //! The client against servers that behave, misbehave and die.
 
+mod contract;
 mod credentials;
+mod http;
 pub(crate) mod raw;
 mod reads;
 mod stand_in;
 mod transport;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use wawp_contacts::{
-    AddressBook, ChatId, Class, Client, ClientBuilder, ContactName, Error, ErrorKind, Pace, RetryPolicy, Route,
+    AddressBook, ChatId, Client, ClientBuilder, ContactName, Error, ErrorClass, ErrorKind, Pace, RetryPolicy, Route,
+    book::Permit,
 };
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
-    matchers::{any, body_json, method, path, path_regex},
+    matchers::{any, body_json, method, path},
 };
 
 pub(crate) const TOKEN: &str = "hunter2-s3cret+t/T0ken";
@@ -117,9 +123,12 @@ async fn a_transient_failure_is_retried_with_the_same_body() {
 
 #[tokio::test]
 async fn a_refusal_is_sent_once() {
-    for (status, class) in
-        [(400, Class::Contact), (401, Class::Instance), (403, Class::Instance), (302, Class::Configuration)]
-    {
+    for (status, class) in [
+        (400, ErrorClass::Contact),
+        (401, ErrorClass::Instance),
+        (403, ErrorClass::Instance),
+        (302, ErrorClass::Configuration),
+    ] {
         let server = answering(ResponseTemplate::new(status)).await;
         let error = update_error(&client(&server)).await;
         assert_eq!((error.class(), error.attempts(), requests(&server).await), (class, 1, 1), "{status}");
@@ -139,24 +148,29 @@ async fn attempts_end_with_the_policy_and_are_counted() {
 #[tokio::test]
 async fn an_address_book_makes_one_attempt() {
     let server = answering(ResponseTemplate::new(500)).await;
-    let book: &dyn AddressBook = &client(&server);
-    let turn = book.turn().await;
-    assert_eq!(book.update(turn, &chat(), &name()).await.unwrap_err().attempts(), 1);
-    let turn = book.turn().await;
-    assert!(!book.contact(turn, &chat()).await.unwrap_err().is_in_doubt());
-    let turn = book.turn().await;
-    assert!(!book.page(turn, 0, 10).await.unwrap_err().is_in_doubt());
-    assert_eq!(requests(&server).await, 3);
-    let turn = book.turn().await;
-    assert_eq!(book.page(turn, 0, 1001).await.unwrap_err().kind(), ErrorKind::Configuration);
-    assert_eq!(requests(&server).await, 3, "a page that is too large is not asked for");
+    // An `Arc` of a client is an address book too.
+    let book: &dyn AddressBook = &Arc::new(client(&server));
+    assert_eq!(book.update(Permit::grant(), &chat(), &name()).await.unwrap_err().attempts(), 1);
+    let lid = "123456789012345@lid".parse().unwrap();
+    let failed = [
+        book.contact(Permit::grant(), &chat()).await.unwrap_err(),
+        book.page(Permit::grant(), 0, 10).await.unwrap_err(),
+        book.session(Permit::grant()).await.unwrap_err(),
+        book.phone_of(Permit::grant(), &lid).await.unwrap_err(),
+        book.lids(Permit::grant(), 0, 10).await.unwrap_err(),
+    ];
+    assert!(failed.iter().all(|error| error.attempts() == 1 && !error.is_in_doubt()), "{failed:?}");
+    assert_eq!(requests(&server).await, 6);
+    assert_eq!(book.page(Permit::grant(), 0, 1001).await.unwrap_err().kind(), ErrorKind::Configuration);
+    assert_eq!(book.phone_of(Permit::grant(), &chat()).await.unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(requests(&server).await, 6, "a page that is too large is not asked for");
 }
 
 #[tokio::test]
-async fn deadline_and_interval_tell_timeout_and_pace() {
+async fn deadline_and_pace_tell_timeout_and_pace() {
     let client = Client::builder(INSTANCE.parse().unwrap(), TOKEN).build().unwrap();
     let book: &dyn AddressBook = &client;
-    assert_eq!((book.deadline(), book.interval()), (Duration::from_secs(30), Duration::from_secs(1)));
+    assert_eq!((book.deadline(), book.pace()), (Duration::from_secs(30), Pace::default()));
     assert_eq!(book.instance().as_str(), INSTANCE);
 }
 
@@ -211,26 +225,60 @@ async fn a_redirect_is_never_followed() {
 }
 
 #[tokio::test]
-async fn an_http_client_that_follows_redirects_is_found_out() {
-    let server = MockServer::start().await;
-    let to = ResponseTemplate::new(302).insert_header("Location", "/elsewhere");
-    Mock::given(path_regex("^/v2")).respond_with(to).mount(&server).await;
-    let yes = ResponseTemplate::new(200).set_body_string(r#"{"ok":true}"#);
-    Mock::given(path("/elsewhere")).respond_with(yes).mount(&server).await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let error = update_error(&client_at(&server.uri()).http_client(http).build().unwrap()).await;
-    assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.is_in_doubt());
+async fn p5_a_pause_is_an_error_of_its_kind_at_once_for_whoever_drives_the_book() {
+    let busy = ResponseTemplate::new(503).insert_header("Retry-After", "3600");
+    let server = answering(busy).await;
+    let book = client_at(&server.uri()).pace(Pace::every(Duration::from_secs(3600))).build().unwrap();
+    let permit = book.permit().await.unwrap();
+    let (chat, name) = (chat(), name());
+    let (waiting, failed) = tokio::join!(book.permit(), book.update(permit, &chat, &name));
+    assert_eq!((failed.unwrap_err().kind(), requests(&server).await), (ErrorKind::Server, 1));
+    for refused in [waiting, book.permit().await] {
+        let error = refused.unwrap_err();
+        assert_eq!((error.kind(), error.attempts(), error.is_in_doubt()), (ErrorKind::Server, 0, false));
+        assert!(error.retry_after() > Some(Duration::from_secs(3500)));
+    }
 }
 
 #[tokio::test]
-async fn an_own_http_client_still_gets_our_timeout_and_user_agent() {
-    let server = answering(ResponseTemplate::new(200).set_delay(Duration::from_secs(60))).await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let builder = client_at(&server.uri()).http_client(http).retry(RetryPolicy::never()).user_agent("crm/7");
-    let error = update_error(&builder.timeout(Duration::from_millis(50)).build().unwrap()).await;
-    assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert_eq!(server.received_requests().await.unwrap()[0].headers["user-agent"], "crm/7");
+async fn the_deadline_of_a_call_begins_with_its_first_attempt_not_in_the_line() {
+    let server = MockServer::start().await;
+    let yes = || ResponseTemplate::new(200).set_body_string(r#"{"ok":true}"#);
+    Mock::given(any()).respond_with(yes()).up_to_n_times(1).mount(&server).await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(500)).up_to_n_times(1).mount(&server).await;
+    Mock::given(any()).respond_with(yes()).mount(&server).await;
+    let retry = RetryPolicy::default().backing_off(Duration::ZERO, Duration::ZERO).deadline(Duration::from_millis(250));
+    let client = client_at(&server.uri()).pace(Pace::every(Duration::from_millis(400))).retry(retry).build().unwrap();
+    client.update_contact(&chat(), &name()).await.unwrap();
+    // Stands in line for longer than the deadline, fails, and is still repeated.
+    client.update_contact(&chat(), &name()).await.unwrap();
+    assert_eq!(requests(&server).await, 3);
+}
+
+#[tokio::test]
+async fn any_duration_is_taken() {
+    let server = answering(ResponseTemplate::new(200).set_body_string(r#"{"ok":true}"#)).await;
+    let retry = RetryPolicy::default().deadline(Duration::MAX).backing_off(Duration::MAX, Duration::MAX);
+    for timeout in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {
+        let builder = client_at(&server.uri()).timeout(timeout).retry(retry.clone());
+        let client = builder.pace(Pace::every(Duration::MAX).jitter(1.0)).build().unwrap();
+        client.update_contact(&chat(), &name()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_cannot_be_is_told_from_one_that_failed() {
+    for status in [400, 404, 405, 422, 501] {
+        let server = answering(ResponseTemplate::new(status)).await;
+        let client = client(&server);
+        assert!(client.contact(&chat()).await.unwrap_err().is_read_unavailable(), "{status}");
+        assert!(client.page(Permit::grant(), 0, 10).await.unwrap_err().is_read_unavailable(), "{status}");
+        assert!(!update_error(&client).await.is_read_unavailable(), "{status}");
+    }
+    for status in [401, 403, 500] {
+        let server = answering(ResponseTemplate::new(status)).await;
+        assert!(!client(&server).contact(&chat()).await.unwrap_err().is_read_unavailable(), "{status}");
+    }
 }
 
 #[test]
@@ -247,5 +295,5 @@ fn every_public_future_and_stream_is_send() {
     is_send(client.lid_of(&phone));
     is_send(client.session());
     let book: &dyn AddressBook = &client;
-    is_send(book.turn());
+    is_send(book.permit());
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, error::Error, fs::File, io::Write as _};
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use wawp_contacts::crm::{self, CrmContact, Csv, JsonLines, Mapping, Refusal, RowError};
+use wawp_contacts::{
+    ChatId,
+    crm::{self, CrmContact, Csv, Feed, JsonLines, Mapping, Refusal, RefusalReason, RowError},
+};
 
 const EXPORT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/crm_export.csv");
 
@@ -142,10 +145,49 @@ fn the_same_people_come_out_of_json_lines() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn rows_are_a_stream_that_is_always_ready() {
+fn a_small_export_is_a_stream_that_is_ready_at_once() {
     let rows = crm::rows(Csv::new(File::open(EXPORT).unwrap()).unwrap());
     let count = rows.count().now_or_never();
     assert_eq!(count, Some(62));
     let rows = crm::rows(vec![Ok(CrmContact::new("1", "447700900123".parse().unwrap()))]);
     assert_eq!(futures_util::Stream::size_hint(&rows), (1, Some(1)));
+}
+
+#[test]
+fn a_feed_says_whether_it_is_all_of_the_crm() {
+    let rows = || [Ok(CrmContact::new("1", "447700900123".parse().unwrap()))];
+    assert!(crm::snapshot(rows()).is_snapshot());
+    assert!(!crm::changes(rows()).is_snapshot());
+    assert!(Feed::snapshot(crm::rows(rows())).is_snapshot());
+    assert_eq!(crm::changes(rows()).into_rows().count().now_or_never(), Some(1));
+}
+
+#[test]
+fn a_row_without_an_id_still_says_whom_it_claims() {
+    let text = "id,name,phone\n,Ada,+447700900123\n,Bob,none\n3,Cy,none\n";
+    let (_, refusals) = split(Csv::new(text.as_bytes()).unwrap());
+    let chats: Vec<_> = refusals.iter().map(|refusal| refusal.chat.as_ref().map(ChatId::as_str)).collect();
+    assert_eq!(chats, [Some("447700900123@c.us"), None, None]);
+}
+
+#[test]
+fn the_json_of_a_refusal_names_the_person_only_if_it_is_known() {
+    let refusal = Refusal::new(RefusalReason::EmptyName, "no name").at_line(3).of_row(Some("7"));
+    let json = serde_json::to_value(&refusal).unwrap();
+    assert_eq!(json, serde_json::json!({"reason": "empty_name", "line": 3, "crm_id": "7", "detail": "no name"}));
+    let claiming = refusal.claiming(Some("447700900123".parse().unwrap()));
+    let json = serde_json::to_value(&claiming).unwrap();
+    assert_eq!(json["chat"], "447700900123@c.us");
+    assert_eq!(serde_json::from_value::<Refusal>(json).unwrap(), claiming);
+}
+
+#[test]
+fn a_contact_serialises_and_comes_back() {
+    let ada = CrmContact::new("7", "447700900123".parse().unwrap()).named("Ada", "").in_stage("Lead").at_version(5);
+    let json = serde_json::to_string(&ada).unwrap();
+    assert_eq!(json, r#"{"id":"7","chat":"447700900123@c.us","first":"Ada","last":"","stage":"Lead","version":5}"#);
+    assert_eq!(serde_json::from_str::<CrmContact>(&json).unwrap(), ada);
+    let bare = serde_json::from_str::<CrmContact>(r#"{"id":"7","chat":"447700900123"}"#).unwrap();
+    assert_eq!(bare, CrmContact::new("7", "447700900123".parse().unwrap()));
+    assert!(serde_json::from_str::<CrmContact>(r#"{"id":"7","chat":"1-2@g.us"}"#).is_err());
 }

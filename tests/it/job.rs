@@ -91,7 +91,10 @@ impl Desk {
     fn job_at(&self, server: &WawpServer, args: &str) -> Command {
         let url = server.url();
         let mut job = self.job(args.split_whitespace());
-        job.args(["--crm", "crm.csv", "--base-url", &url, "--instance", server.instance().as_str()]);
+        job.args(["--base-url", &url, "--instance", server.instance().as_str()]);
+        if !args.contains("--crm") {
+            job.args(["--crm", "crm.csv"]);
+        }
         if !args.contains("--rate") {
             job.args(["--rate", "0"]);
         }

@@ -1,25 +1,30 @@
+//! The ledgers: their contract, and what only a file can do.
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
     ops::Deref,
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use tempfile::TempDir;
 use wawp_contacts::{
-    ledger::{
-        Candidate, Cause, Lease, Ledger, LedgerError, LedgerErrorKind, MemoryLedger, Overwritten, Row, Sent,
-        SqliteLedger, Timestamp, Wanted,
-    },
+    InstanceId,
+    crm::RowDigest,
+    ledger::{Ledger, LedgerError, LedgerErrorKind, MemoryLedger, Query, SqliteLedger, Write},
     ledger_contract,
+    record::{Claim, Record, Status},
+    time::Timestamp,
 };
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+const LONG: Duration = Duration::from_secs(600);
+
 ledger_contract!(memory, Box::new(MemoryLedger::default()));
-ledger_contract!(sqlite_in_memory, Box::new(SqliteLedger::in_memory()?));
-ledger_contract!(sqlite_in_a_file, InFile::open().await?);
+ledger_contract!(sqlite, InFile::open().await?);
 
 /// A ledger in a folder that goes when it goes.
 struct InFile {
@@ -43,33 +48,59 @@ impl Deref for InFile {
     }
 }
 
+fn one() -> InstanceId {
+    "one".parse().unwrap()
+}
+
+/// A contact that is due and claimed by one row.
+fn contact(number: u64) -> Outcome<Record> {
+    let mut record = Record::new(format!("1555{number:07}").parse()?);
+    let digest = RowDigest::from_bytes([7; 16]);
+    record.claims.push(Claim::new(number.to_string(), None, digest, None));
+    record.status = Status::Due { at: Timestamp(number) };
+    Ok(record)
+}
+
+fn contacts(numbers: std::ops::Range<u64>) -> Outcome<Vec<Write>> {
+    numbers.map(|number| Ok(contact(number)?.into())).collect()
+}
+
+async fn everything(ledger: &SqliteLedger) -> Outcome<Vec<Record>> {
+    Ok(ledger.fetch(&one(), Query::All { after: None, limit: usize::MAX }).await?)
+}
+
+async fn refusal(path: &Path) -> Outcome<LedgerError> {
+    SqliteLedger::open(path).await.err().ok_or_else(|| "the file was opened".into())
+}
+
+/// What is in a folder, by name.
+fn names(folder: &Path) -> Outcome<Vec<String>> {
+    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<Outcome<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
 #[tokio::test]
 async fn a_reopened_file_has_everything() -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("contacts.ledger");
     let ledger = SqliteLedger::open(&path).await?;
-    let lease = ledger.lease(&"one".parse()?, Timestamp(1)).await?;
-    let row = row(1)?;
-    let entry = Overwritten {
-        chat: row.chat.clone(),
-        text: "Ada from work".into(),
-        by: row.wanted.name.clone(),
-        at: Timestamp(2),
-    };
-    ledger.save(&lease, vec![row], vec![entry.clone()]).await?;
-    ledger.close_until(&lease, Timestamp(9)).await?;
-    ledger.end(&lease, Timestamp(3), "{}").await?;
-    let (rows, runs) = (ledger.rows(&lease.instance, None, 9).await?, ledger.runs(&lease.instance, 9).await?);
-    let counts = ledger.counts(&lease.instance).await?;
+    let lease = ledger.acquire(&one(), "first", LONG).await?;
+    assert_eq!(ledger.commit(&one(), Some(&lease), contacts(0..50)?).await?, [] as [usize; 0]);
+    let run = ledger.begin_run(&one(), Timestamp(1)).await?;
+    ledger.end_run(&one(), run, Timestamp(3), "{}").await?;
+    let before = (everything(&ledger).await?, ledger.runs(&one(), 9).await?, ledger.counts(&one()).await?);
+    ledger.release(lease).await?;
+    let state = ledger.state(&one()).await?;
     drop(ledger);
+    assert_eq!(names(folder.path())?, ["contacts.ledger", "contacts.ledger-lease-1-0"]);
 
     let ledger = SqliteLedger::open(&path).await?;
-    assert_eq!(ledger.rows(&lease.instance, None, 9).await?, rows);
-    assert_eq!(ledger.runs(&lease.instance, 9).await?, runs);
-    assert_eq!(ledger.counts(&lease.instance).await?, counts);
-    assert_eq!(ledger.history(&lease.instance, &entry.chat).await?, [entry]);
-    assert_eq!(ledger.closed_until(&lease.instance).await?, Timestamp(9));
-    assert_eq!(ledger.lease(&lease.instance, Timestamp(4)).await?.fence, lease.fence + 1);
+    let after = (everything(&ledger).await?, ledger.runs(&one(), 9).await?, ledger.counts(&one()).await?);
+    assert_eq!(after, before);
+    assert_eq!(ledger.state(&one()).await?, state);
+    assert_eq!(ledger.acquire(&one(), "second", LONG).await?.fence, 2);
     Ok(())
 }
 
@@ -77,9 +108,15 @@ async fn a_reopened_file_has_everything() -> Outcome {
 async fn every_call_can_be_spawned() -> Outcome {
     let folder = tempfile::tempdir()?;
     let ledger = tokio::spawn(SqliteLedger::open(folder.path().join("contacts.ledger"))).await??;
-    let lease = tokio::spawn(async move { ledger.lease(&"one".parse()?, Timestamp(1)).await.map_err(Into::into) });
-    let lease: Outcome<Lease> = lease.await?;
-    assert_eq!(lease?.fence, 1);
+    let fence = tokio::spawn(async move {
+        let lease = ledger.acquire(&one(), "a task", LONG).await?;
+        let mut session = ledger.diff(&one()).await?;
+        session.stage(Vec::new()).await?;
+        session.apply().await?;
+        ledger.commit(&one(), Some(&lease), Vec::new()).await?;
+        Ok::<_, LedgerError>(lease.fence)
+    });
+    assert_eq!(fence.await??, 1);
     Ok(())
 }
 
@@ -108,7 +145,32 @@ async fn a_file_of_somebody_else_is_refused_and_left_alone() -> Outcome {
         assert_eq!(error.kind(), LedgerErrorKind::Damaged, "{error}");
         assert!(error.to_string().contains("precious is not a ledger"), "{error}");
         assert!(fs::read(&path)? == before, "the file was touched");
-        assert_eq!(fs::read_dir(folder.path())?.count(), 1, "a file was left beside it");
+        assert_eq!(names(folder.path())?, ["precious"], "a file was left beside it");
+        fs::remove_file(&path)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_ledger_of_an_unpublished_or_a_newer_version_is_refused_by_name_and_left_alone() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("contacts.ledger");
+    for (version, words) in
+        [(1, "was written by an earlier, unpublished version"), (99, "has version 99, this program knows up to 2")]
+    {
+        let other = rusqlite::Connection::open(&path)?;
+        other.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; PRAGMA application_id = {}; PRAGMA user_version = {version}; \
+             CREATE TABLE contact (instance, chat)",
+            0x7761_7770
+        ))?;
+        drop(other);
+        let before = fs::read(&path)?;
+        let error = refusal(&path).await?;
+        assert_eq!(error.kind(), LedgerErrorKind::Version);
+        assert!(error.to_string().contains("contacts.ledger") && error.to_string().contains(words), "{error}");
+        assert!(fs::read(&path)? == before, "the file was touched");
+        assert_eq!(names(folder.path())?, ["contacts.ledger"]);
         fs::remove_file(&path)?;
     }
     Ok(())
@@ -126,20 +188,6 @@ async fn an_empty_file_becomes_a_ledger() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_newer_file_is_refused_by_name_and_left_alone() -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("contacts.ledger");
-    drop(SqliteLedger::open(&path).await?);
-    rusqlite::Connection::open(&path)?.execute_batch("PRAGMA user_version = 99")?;
-    let before = fs::read(&path)?;
-    let error = refusal(&path).await?;
-    assert_eq!(error.kind(), LedgerErrorKind::Newer);
-    assert!(error.to_string().contains("contacts.ledger has version 99"), "{error}");
-    assert!(fs::read(&path)? == before, "the file was touched");
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_path_that_cannot_be_a_file_is_unavailable() -> Outcome {
     let folder = tempfile::tempdir()?;
     for path in [folder.path().to_owned(), folder.path().join("missing/contacts.ledger")] {
@@ -152,44 +200,136 @@ async fn a_path_that_cannot_be_a_file_is_unavailable() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_ledger_that_is_open_is_in_use_until_it_is_dropped() -> Outcome {
+async fn two_ledgers_on_one_file_exclude_each_other_by_lease_and_by_nothing_else() -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("contacts.ledger");
-    let ledger = SqliteLedger::open(&path).await?;
-    for _ in 0..2 {
-        let error = refusal(&path).await?;
-        assert_eq!(error.kind(), LedgerErrorKind::InUse);
-        assert!(error.to_string().contains("contacts.ledger is in use by another process"), "{error}");
-    }
-    let refused = child("open_a_ledger", &path)?.wait_with_output()?;
-    let told = String::from_utf8(refused.stdout)?;
-    assert!(told.contains("refused: InUse"), "looking at the file in this process must not drop its lock: {told}");
-    drop(ledger);
-    SqliteLedger::open(&path).await?;
+    let (first, second) = (SqliteLedger::open(&path).await?, SqliteLedger::open(&path).await?);
+    let lease = first.acquire(&one(), "host-7, process 4711", LONG).await?;
+    let refused = second.acquire(&one(), "host-7, process 4712", LONG).await.unwrap_err();
+    assert_eq!(refused.kind(), LedgerErrorKind::Busy);
+    assert!(refused.to_string().contains("host-7, process 4711 is writing instance one; wait"), "{refused}");
+    assert_eq!(second.commit(&one(), None, contacts(0..20)?).await?, [] as [usize; 0]);
+    assert_eq!(first.commit(&one(), Some(&lease), contacts(10..30)?).await?, (0..10).collect::<Vec<_>>());
+    assert_eq!(everything(&second).await?, everything(&first).await?);
+    drop(lease);
+    let lease = second.acquire(&one(), "host-7, process 4712", LONG).await?;
+    assert_eq!(lease.fence, 2, "a dropped guard frees the lease, though its time is not over");
+    second.release(lease).await?;
+    assert_eq!(first.acquire(&one(), "host-7, process 4711", LONG).await?.fence, 3);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_killed_process_frees_the_file_and_loses_nothing_saved() -> Outcome {
+async fn a_comparison_holds_up_nobody_until_it_is_applied() -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("contacts.ledger");
-    let mut holder = child("open_a_ledger", &path)?;
-    let mut lines = BufReader::new(holder.stdout.take().ok_or("no output")?).lines();
-    let saved =
-        lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("saved"))).ok_or("nothing was saved")??;
-    assert_eq!(refusal(&path).await?.kind(), LedgerErrorKind::InUse);
+    let (first, second) = (SqliteLedger::open(&path).await?, SqliteLedger::open(&path).await?);
+    let mut session = first.diff(&one()).await?;
+    session.stage(contacts(0..100)?).await?;
+    for ledger in [&first, &second] {
+        let (instance, writes) = (one(), contacts(50..60)?);
+        tokio::time::timeout(Duration::from_secs(5), ledger.commit(&instance, None, writes)).await??;
+    }
+    assert_eq!(session.apply().await?.len(), 10);
+    assert_eq!(second.counts(&one()).await?.records, 100);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_ledgers_and_a_process_write_one_file_at_once() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("contacts.ledger");
+    let other = child("write_in_turns", &path)?;
+    let tasks = (0..3).map(|_| {
+        let path = path.clone();
+        tokio::spawn(async move { write_often(&path).await })
+    });
+    let mut stored = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        stored += task.await??;
+    }
+    let told = String::from_utf8(other.wait_with_output()?.stdout)?;
+    let told = told.lines().find_map(|line| line.split("stored ").nth(1)).ok_or_else(|| told.clone())?;
+    stored += told.trim().parse::<u64>()?;
+    let ledger = SqliteLedger::open(&path).await?;
+    let revisions: u64 = everything(&ledger).await?.iter().map(|record| record.revision).sum();
+    assert_eq!(revisions, stored, "what was told to be stored is, and nothing else");
+    assert_eq!(ledger.diff(&one()).await?.absent(99).await?.len(), 8);
+    Ok(())
+}
+
+/// Stores a few contacts again and again, from a file that it opens itself; returns how many writes were not lost.
+async fn write_often(path: &Path) -> Outcome<u64> {
+    let ledger = SqliteLedger::open(path).await?;
+    let mut stored = 0;
+    for turn in 0..60_u64 {
+        let chats = (0..8).map(|number| Ok(contact(number)?.chat)).collect::<Outcome<Vec<_>>>()?;
+        let known = ledger.fetch(&one(), Query::Chats(&chats)).await?;
+        let batch: Vec<Write> = (0..8)
+            .map(|number| {
+                let fresh = contact(number)?;
+                let mut record = known.iter().find(|known| known.chat == fresh.chat).cloned().unwrap_or(fresh);
+                record.status = Status::Due { at: Timestamp(turn) };
+                Ok(record.into())
+            })
+            .collect::<Outcome<_>>()?;
+        let count = batch.len();
+        let lost = if turn % 3 == 0 {
+            let mut session = ledger.diff(&one()).await?;
+            session.stage(batch).await?;
+            session.apply().await?.len()
+        } else {
+            ledger.commit(&one(), None, batch).await?.len()
+        };
+        stored += (count - lost) as u64;
+    }
+    Ok(stored)
+}
+
+#[tokio::test]
+async fn a_killed_process_frees_its_lease_at_once_and_loses_nothing_stored() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("contacts.ledger");
+    let mut holder = child("hold_a_lease", &path)?;
+    wait_for(&mut holder, "stored 200")?;
+    let ledger = SqliteLedger::open(&path).await?;
+    let refused = ledger.acquire(&one(), "this process", LONG).await.unwrap_err();
+    assert_eq!(refused.kind(), LedgerErrorKind::Busy);
+    assert!(refused.to_string().contains("the other process"), "{refused}");
     holder.kill()?;
     holder.wait()?;
 
-    let ledger = SqliteLedger::open(&path).await?;
-    let lease = ledger.lease(&"one".parse()?, Timestamp(2)).await?;
+    let lease = ledger.acquire(&one(), "this process", LONG).await?;
     assert_eq!(lease.fence, 2, "the lease of the killed process counts");
-    assert_eq!(saved.split_whitespace().last(), Some("200"));
-    assert!(ledger.counts(&lease.instance).await?.rows >= 200);
-    assert_eq!(
-        ledger.rows(&lease.instance, None, 9_999).await?.len() as u64,
-        ledger.counts(&lease.instance).await?.rows
-    );
+    let records = everything(&ledger).await?;
+    assert!(records.len() >= 200);
+    assert_eq!(ledger.counts(&one()).await?.records, records.len() as u64);
+    assert_eq!(ledger.diff(&one()).await?.absent(usize::MAX).await?.len(), records.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_killed_while_it_applies_leaves_all_or_nothing() -> Outcome {
+    const STAGED: u64 = 3_000;
+    let (mut nothing, mut all) = (0, 0);
+    for wait in [0, 1, 2, 4, 8, 16, 32, 64, 128] {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("contacts.ledger");
+        let mut other = child("apply_a_comparison", &path)?;
+        wait_for(&mut other, "applying")?;
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        other.kill()?;
+        other.wait()?;
+        let ledger = SqliteLedger::open(&path).await?;
+        let records = everything(&ledger).await?.len() as u64;
+        let claims = ledger.diff(&one()).await?.absent(usize::MAX).await?.len() as u64;
+        assert!(records == claims && [0, STAGED].contains(&records), "{records} of {STAGED} after {wait} ms");
+        nothing += u32::from(records == 0);
+        all += u32::from(records > 0);
+        let lost = ledger.commit(&one(), None, contacts(0..STAGED)?).await?;
+        assert_eq!(lost.len() as u64, records);
+    }
+    assert!(nothing > 0, "no process was killed in time: {all} were applied");
     Ok(())
 }
 
@@ -199,9 +339,8 @@ async fn a_crash_while_the_journal_is_copied_back_loses_nothing() -> Outcome {
     let [path, crashed] = ["contacts.ledger", "crashed.ledger"].map(|name| folder.path().join(name));
     let journal_of = |path: &Path| path.with_extension("ledger-wal");
     let ledger = SqliteLedger::open(&path).await?;
-    let lease = ledger.lease(&"one".parse()?, Timestamp(1)).await?;
-    ledger.save(&lease, (0..500).map(row).collect::<Outcome<_>>()?, vec![]).await?;
-    let rows = ledger.rows(&lease.instance, None, 9_999).await?;
+    ledger.commit(&one(), None, contacts(0..500)?).await?;
+    let records = everything(&ledger).await?;
     let mut before = fs::read(&path)?;
     fs::copy(journal_of(&path), journal_of(&crashed))?;
     drop(ledger);
@@ -211,95 +350,169 @@ async fn a_crash_while_the_journal_is_copied_back_loses_nothing() -> Outcome {
     before[..4096].copy_from_slice(&after[..4096]);
     fs::write(&crashed, before)?;
     let ledger = SqliteLedger::open(&crashed).await?;
-    assert_eq!(ledger.rows(&lease.instance, None, 9_999).await?, rows);
+    assert_eq!(everything(&ledger).await?, records);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_is_carried_out_whole_or_not_at_all() -> Outcome {
+    let (file, instance) = (InFile::open().await?, one());
+    for turn in 0..20 {
+        let numbers = turn * 100..(turn + 1) * 100;
+        let call = file.commit(&instance, None, contacts(numbers)?);
+        // Polled a few times, and dropped.
+        drop(tokio::time::timeout(Duration::from_micros(turn * 100), call).await);
+    }
+    // The calls before it are carried out first.
+    let run = file.begin_run(&one(), Timestamp(1)).await?;
+    assert_eq!(run, 1);
+    let records = everything(&file).await?.len();
+    assert_eq!(records % 100, 0, "{records}");
+    assert_eq!(file.diff(&one()).await?.absent(usize::MAX).await?.len(), records);
     Ok(())
 }
 
 #[cfg(unix)]
-#[tokio::test]
-async fn a_file_or_folder_without_permission_is_refused_and_left_alone() -> Outcome {
-    use std::os::unix::fs::PermissionsExt as _;
+mod modes {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("contacts.ledger");
-    drop(SqliteLedger::open(&path).await?);
-    let before = fs::read(&path)?;
-    let cases = [(0o444, 0o777, "ReadOnly"), (0o000, 0o777, "Unavailable"), (0o666, 0o555, "ReadOnly")];
-    for (file_mode, folder_mode, kind) in cases {
-        fs::set_permissions(&path, fs::Permissions::from_mode(file_mode))?;
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(folder_mode))?;
-        let told = String::from_utf8(child_without_rights("open_a_ledger", &path)?.wait_with_output()?.stdout)?;
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
-        assert!(told.contains(&format!("refused: {kind}")) && told.contains("contacts.ledger"), "{kind}: {told}");
+    use super::*;
+
+    #[tokio::test]
+    async fn all_files_are_for_their_owner_only_whatever_the_mask_says() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("contacts.ledger");
+        // A mask is the whole process's, so another process sets it.
+        let script = "umask 022; exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(std::env::current_exe()?);
+        let mut holder = with_task(&mut command, "hold_a_lease", &path).spawn()?;
+        wait_for(&mut holder, "stored 200")?;
+        let found = names(folder.path())?;
+        assert_eq!(found, ["", "-lease-1-0", "-shm", "-wal"].map(|end| format!("contacts.ledger{end}")));
+        for name in &found {
+            let mode = fs::metadata(folder.path().join(name))?.mode() & 0o777;
+            assert_eq!(mode, 0o600, "{name} is {mode:o}");
+        }
+        holder.kill()?;
+        holder.wait()?;
+        Ok(())
     }
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
-    assert!(fs::read(&path)? == before, "the file was touched");
-    Ok(())
+
+    #[tokio::test]
+    async fn an_empty_file_is_closed_to_others_before_anything_is_in_it() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("contacts.ledger");
+        fs::write(&path, "")?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+        let _ledger = SqliteLedger::open(&path).await?;
+        for name in names(folder.path())? {
+            assert_eq!(fs::metadata(folder.path().join(&name))?.mode() & 0o777, 0o600, "{name}");
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_file_or_folder_without_permission_is_refused_and_left_alone() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("contacts.ledger");
+        drop(SqliteLedger::open(&path).await?);
+        let before = fs::read(&path)?;
+        let cases = [(0o444, 0o777, "ReadOnly"), (0o000, 0o777, "Unavailable"), (0o666, 0o555, "ReadOnly")];
+        for (file_mode, folder_mode, kind) in cases {
+            fs::set_permissions(&path, fs::Permissions::from_mode(file_mode))?;
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(folder_mode))?;
+            let told = String::from_utf8(child_without_rights("hold_a_lease", &path)?.wait_with_output()?.stdout)?;
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
+            assert!(told.contains(&format!("refused: {kind}")) && told.contains("contacts.ledger"), "{kind}: {told}");
+            assert_eq!(names(folder.path())?, ["contacts.ledger"], "{kind}");
+        }
+        // There is no file, and none can be made.
+        let missing = folder.path().join("missing.ledger");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555))?;
+        let told = String::from_utf8(child_without_rights("hold_a_lease", &missing)?.wait_with_output()?.stdout)?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
+        assert!(told.contains("refused: ReadOnly") && told.contains("missing.ledger"), "{told}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+        assert!(fs::read(&path)? == before, "the file was touched");
+        Ok(())
+    }
+
+    /// The superuser may write anything, so a test that runs as one hands its work to nobody.
+    fn child_without_rights(task: &str, ledger: &Path) -> Outcome<Child> {
+        use std::os::unix::process::CommandExt as _;
+
+        let mut command = command(task, ledger)?;
+        let folder = ledger.parent().ok_or("no folder")?;
+        if fs::metadata(folder)?.uid() == 0 {
+            command.uid(65_534);
+        }
+        Ok(command.spawn()?)
+    }
 }
 
 const LEDGER: &str = "LEDGER_TO_OPEN";
 
 #[tokio::test]
 #[ignore = "no test of its own: it is what the other process of a test does"]
-async fn open_a_ledger() -> Outcome {
-    let path = std::env::var_os(LEDGER).ok_or("run by another test only")?;
-    let ledger = match SqliteLedger::open(path).await {
+async fn hold_a_lease() -> Outcome {
+    let ledger = match SqliteLedger::open(std::env::var_os(LEDGER).ok_or("run by another test only")?).await {
         Ok(ledger) => ledger,
         Err(error) => {
             println!("refused: {:?}: {error}", error.kind());
             return Ok(());
         }
     };
-    let lease = ledger.lease(&"one".parse()?, Timestamp(1)).await?;
+    let lease = ledger.acquire(&one(), "the other process", LONG).await?;
     for number in 0.. {
-        ledger.save(&lease, vec![row(number)?], vec![]).await?;
+        ledger.commit(&one(), Some(&lease), vec![contact(number)?.into()]).await?;
         if number == 199 {
-            println!("saved 200");
+            println!("stored 200");
         }
     }
     Ok(())
 }
 
+#[tokio::test]
+#[ignore = "no test of its own: it is what the other process of a test does"]
+async fn apply_a_comparison() -> Outcome {
+    let ledger = SqliteLedger::open(std::env::var_os(LEDGER).ok_or("run by another test only")?).await?;
+    let mut session = ledger.diff(&one()).await?;
+    session.stage(contacts(0..3_000)?).await?;
+    println!("applying");
+    session.apply().await?;
+    tokio::time::sleep(LONG).await;
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "no test of its own: it is what the other process of a test does"]
+async fn write_in_turns() -> Outcome {
+    let path = std::env::var_os(LEDGER).ok_or("run by another test only")?;
+    println!("stored {}", write_often(Path::new(&path)).await?);
+    Ok(())
+}
+
 fn command(task: &str, ledger: &Path) -> Outcome<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([&format!("ledger::{task}"), "--exact", "--ignored", "--nocapture"]);
-    command.env(LEDGER, ledger).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    with_task(&mut command, task, ledger);
     Ok(command)
+}
+
+fn with_task<'c>(command: &'c mut Command, task: &str, ledger: &Path) -> &'c mut Command {
+    let module = module_path!().split_once("::").map_or("", |(_, module)| module);
+    command.args([&format!("{module}::{task}"), "--exact", "--ignored", "--nocapture"]);
+    command.env(LEDGER, ledger).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null())
 }
 
 fn child(task: &str, ledger: &Path) -> Outcome<Child> {
     Ok(command(task, ledger)?.spawn()?)
 }
 
-/// The superuser may write anything, so a test that runs as one hands its work to nobody.
-#[cfg(unix)]
-fn child_without_rights(task: &str, ledger: &Path) -> Outcome<Child> {
-    use std::os::unix::{fs::MetadataExt as _, process::CommandExt as _};
-
-    let mut command = command(task, ledger)?;
-    if fs::metadata(ledger)?.uid() == 0 {
-        command.uid(65_534);
-    }
-    Ok(command.spawn()?)
-}
-
-async fn refusal(path: &Path) -> Outcome<LedgerError> {
-    SqliteLedger::open(path).await.err().ok_or_else(|| "the file was opened".into())
-}
-
-fn row(number: u64) -> Outcome<Row> {
-    let name = wawp_contacts::ContactName::new("Ada", &number.to_string())?;
-    let wanted = Wanted {
-        crm_id: number.to_string().into(),
-        version: Some(1),
-        base: name.clone(),
-        name: name.clone(),
-        tag: None,
-        cause: Cause::New,
-        rules: 1,
-        rivals: Box::default(),
-    };
-    let mut row = Row::from(Candidate { chat: format!("1555{number:07}@c.us").parse()?, wanted });
-    row.pushed.sent = Some(Sent { name, at: Timestamp(1) });
-    Ok(row)
+/// Reads what a child prints until it says this.
+fn wait_for(child: &mut Child, word: &str) -> Outcome {
+    let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+    let said = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(word)));
+    said.ok_or_else(|| format!("the other process never said {word}"))??;
+    Ok(())
 }

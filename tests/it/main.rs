@@ -5,12 +5,17 @@
 mod book;
 mod client;
 mod corpora;
+mod crash_points;
 mod crm;
+mod findings;
 mod floors;
 mod job;
 mod ledger;
 mod openapi;
 mod promises;
 mod secrets;
+mod shaky;
+mod sim;
 mod testkit;
 mod webhook;
+mod world;

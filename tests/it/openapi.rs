@@ -21,8 +21,10 @@ const BOB: &str = "15551234567@c.us";
 const LID: &str = "123456789012345@lid";
 
 /// What an answer can mean; the other kinds are about there being none.
-const KINDS: [ErrorKind; 10] = [
+const KINDS: [ErrorKind; 12] = [
     ErrorKind::Rejected,
+    ErrorKind::Unclear,
+    ErrorKind::Configuration,
     ErrorKind::Unauthorized,
     ErrorKind::Forbidden,
     ErrorKind::UnknownInstance,

@@ -147,6 +147,7 @@ async fn drive_everything() -> Vec<ErrorKind> {
         "<html><head><title>ECHO</title></head></html>",
         r#"{"code":"invalid_session","message":ECHO}"#,
         r#"{"code":"quota_reached","message":ECHO}"#,
+        r#"{"code":"session_not_ready","message":ECHO}"#,
     ];
     for (status, body) in statuses.into_iter().chain(shapes.map(|shape| (200, shape))) {
         let server = MockServer::start().await;

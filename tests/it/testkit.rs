@@ -5,7 +5,7 @@ use std::{panic, time::Duration};
 use serde_json::{Value, json};
 use wawp_contacts::{
     ChatId, ContactName,
-    testkit::{Answer, Entry, WawpServer, matchers},
+    testkit::{Answer, Entry, WawpServer, mocks},
 };
 use wiremock::{Mock, MockServer};
 
@@ -355,11 +355,11 @@ async fn a_person_at_the_phone_leaves_no_call_behind() {
 async fn the_matchers_tell_updates_apart_on_a_plain_mock_server() {
     let plain = MockServer::start().await;
     let name = ContactName::new("Bob", "[Lead]").unwrap();
-    Mock::given(matchers::update_contact())
-        .and(matchers::for_chat(&bob()))
-        .and(matchers::with_name(&name))
-        .and(matchers::for_instance(&"a".parse().unwrap()))
-        .and(matchers::with_token("t"))
+    Mock::given(mocks::update_contact())
+        .and(mocks::for_chat(&bob()))
+        .and(mocks::with_name(&name))
+        .and(mocks::for_instance(&"a".parse().unwrap()))
+        .and(mocks::with_token("t"))
         .respond_with(Answer::quota_reached())
         .expect(1)
         .mount(&plain)
@@ -373,6 +373,65 @@ async fn the_matchers_tell_updates_apart_on_a_plain_mock_server() {
         let mut body = fits.clone();
         body[key] = other.into();
         assert_eq!(answer(post(url.clone(), &body)).await.0, 404, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn reads_can_be_refused_while_updates_go_on() {
+    let server = WawpServer::start().await;
+    server.refuse_reads(Answer::not_implemented());
+    for path in ["/v2/contacts/all", &format!("/v2/contacts?contactId={BOB}"), "/v2/lids"] {
+        assert_eq!(read(&server, path).await.0, 501, "{path}");
+    }
+    assert_eq!(update(&server, named("Bob")).await.0, 200);
+    assert_eq!(read(&server, "/v2/session/info").await.0, 200);
+    server.allow_reads();
+    assert_eq!(read(&server, "/v2/contacts/all").await.0, 200);
+}
+
+#[tokio::test]
+async fn another_account_can_be_linked() {
+    let server = WawpServer::start().await;
+    assert_eq!(read(&server, "/v2/session/info").await.1["me"]["id"], "15550000000@c.us");
+    server.relink_as(&bob());
+    assert_eq!(read(&server, "/v2/session/info").await.1["me"]["id"], BOB);
+}
+
+#[tokio::test]
+async fn a_person_can_be_answered_and_listed_under_other_ids() {
+    let server = WawpServer::start().await;
+    server.seed([Entry::saved(&bob(), "Bob").listed_also_as("15551234567@s.whatsapp.net")]);
+    let (_, page) = read(&server, "/v2/contacts/all").await;
+    let listed: Vec<_> = page.as_array().unwrap().iter().map(|item| (&item["id"], &item["name"])).collect();
+    assert_eq!(listed, [(&json!(BOB), &json!("Bob")), (&json!("15551234567@s.whatsapp.net"), &json!("Bob"))]);
+    server.answer_as(&bob(), &"123456789012345@lid".parse().unwrap());
+    let (_, item) = read(&server, &format!("/v2/contacts?contactId={BOB}")).await;
+    assert_eq!((&item["id"], &item["name"]), (&json!("123456789012345@lid"), &json!("Bob")));
+}
+
+#[tokio::test]
+async fn an_answer_can_be_empty_or_ask_for_time() {
+    let server = WawpServer::start().await;
+    server.on_any_update().answer(Answer::empty()).once().applied();
+    server.on_any_update().answer(Answer::unavailable(Duration::from_secs(7))).once();
+    assert_eq!(update(&server, named("Bob")).await, (200, Value::Null));
+    server.assert_contact(&bob(), "Bob");
+    let body = json!({"instance_id": server.instance().as_str(), "access_token": server.token(), "chatId": BOB});
+    let response = post(format!("{}/v2/contacts/update", server.url()), &body).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"7".parse().unwrap()));
+}
+
+/// Compiles only while no name of the testkit is one of wiremock's as well.
+mod names {
+    use wawp_contacts::testkit::{mocks::*, *};
+    use wiremock::{matchers::*, *};
+
+    #[tokio::test]
+    async fn the_testkit_can_be_imported_beside_all_of_wiremock() {
+        let server = MockServer::start().await;
+        Mock::given(update_contact()).and(method("POST")).respond_with(Answer::ok()).mount(&server).await;
+        let _ = (for_chat, with_name, for_instance, with_token, any, Request::body_json::<()>);
+        let _unused: Option<(Rule<'_>, When<'_>, Call, Entry, WawpServer, Times)> = None;
     }
 }
 

@@ -186,6 +186,20 @@ fn what_is_no_number_is_refused_for_what_it_is() {
     }
 }
 
+#[test]
+fn one_table_reads_digits_and_separators_with_and_without_a_region() {
+    for (text, region, want) in [
+        ("০৭৭০০ ৯০০০২১", "GB", "447700900021"),
+        ("๐๗๗๐๐.๙๐๐๐๒๑", "GB", "447700900021"),
+        ("[07700]·900\u{30FC}021", "GB", "447700900021"),
+        ("００４４ 7700 900021", "JP", "447700900021"),
+    ] {
+        assert_eq!(digits(text, region), want, "{text}");
+    }
+    assert_eq!(read("7700900021.0", "GB"), Err(ParsePhoneError::Spreadsheet));
+    assert_eq!(read("07700\n900021", "GB"), Err(ParsePhoneError::NotAPhone));
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_panics_in_any_region(text in "[-+0-9 ().]{0,24}|\\PC{0,24}", region in 0..245_usize) {

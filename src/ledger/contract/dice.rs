@@ -1,11 +1,13 @@
 use super::Trial;
 use crate::{
     ChatId, ContactName, ErrorKind,
-    contact::Fingerprint,
-    ledger::{Candidate, Cause, Doubt, Overwritten, Pushed, Row, Seen, Sent, Timestamp, Trouble, Wanted},
+    crm::{CrmContact, RowDigest},
+    ledger::{Incoming, Write},
+    record::{Cause, Claim, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen, Sent, Status, Wish},
+    time::Timestamp,
 };
 
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 14] = [
     "Ada",
     "Grace",
     "O'Brien; DROP TABLE contact",
@@ -14,14 +16,25 @@ const WORDS: [&str; 12] = [
     "👩‍👩‍👧‍👦",
     "[Lead]",
     "a\u{301}e",
-    "\\ \" ' % _ ?1",
+    "\\ \" ' % _ ?1 $1 {}",
     "null",
     "0",
+    "\u{feff}\u{202e}\u{2028}\u{fffd}\u{10ffff}\u{e000}",
+    "\u{1d573}\u{338}\u{1f1e6}\u{200d}",
     "A rather long name that goes on for longer than most screens are wide, as some people's names do",
 ];
 
-const TIMES: [u64; 7] =
-    [0, 1, 1_000, 1_700_000_000_000, 1_700_000_000_001, 253_402_300_800_000, i64::MAX.cast_unsigned()];
+const TIMES: [u64; 9] = [
+    0,
+    1,
+    1_000,
+    1_700_000_000_000,
+    1_700_000_000_001,
+    253_402_300_800_000,
+    i64::MAX.cast_unsigned(),
+    i64::MAX.cast_unsigned() + 1,
+    u64::MAX,
+];
 
 /// Makes arbitrary values out of small pools, so that equal ones meet often. The same seed makes the same ones.
 pub(super) struct Dice(fastrand::Rng);
@@ -39,110 +52,159 @@ impl Dice {
         self.below(sides) == 0
     }
 
-    pub(super) fn chat(&mut self) -> Trial<ChatId> {
-        let number = self.below(60);
+    pub(super) fn shuffle<T>(&mut self, values: &mut [T]) {
+        self.0.shuffle(values);
+    }
+
+    /// One of some people, by phone or by privacy id.
+    pub(super) fn chat(&mut self, people: usize) -> Trial<ChatId> {
+        let number = self.below(people);
         let server = if self.one_in(4) { "lid" } else { "c.us" };
         Ok(format!("1555{number:07}@{server}").parse()?)
     }
 
-    /// Rows that are new, of as many different people as the pool yields.
-    pub(super) fn rows(&mut self, tries: usize) -> Trial<Vec<Row>> {
-        let mut rows = (0..tries).map(|_| self.row()).collect::<Trial<Vec<_>>>()?;
-        rows.sort_by(|one, other| one.chat.cmp(&other.chat));
-        rows.dedup_by(|one, other| one.chat == other.chat);
-        self.0.shuffle(&mut rows);
-        Ok(rows)
-    }
-
-    pub(super) fn row(&mut self) -> Trial<Row> {
-        let (chat, wanted) = (self.chat()?, self.wanted()?);
-        let mut row = Row::from(Candidate { chat, wanted });
-        self.change(&mut row)?;
-        Ok(row)
-    }
-
-    /// Changes a row as a sync might, and as it might not.
-    pub(super) fn change(&mut self, row: &mut Row) -> Trial {
-        if self.one_in(2) {
-            row.wanted = self.wanted()?;
+    /// So many different chats, in no order.
+    pub(super) fn chats(&mut self, count: usize) -> Trial<Vec<ChatId>> {
+        let mut chats: Vec<ChatId> = Vec::new();
+        while chats.len() < count {
+            let chat = self.chat(4 * count)?;
+            if !chats.contains(&chat) {
+                chats.push(chat);
+            }
         }
-        row.pushed = self.pushed(&row.wanted.name)?;
-        row.seen = self.seen(&row.wanted.name);
+        Ok(chats)
+    }
+
+    /// Records of different people, each with claims of its own and no aliases.
+    pub(super) fn records(&mut self, count: usize) -> Trial<Vec<Record>> {
+        let chats = self.chats(count)?;
+        let record = |(number, chat)| {
+            let mut record = Record::new(chat);
+            self.change(&mut record)?;
+            let claims = 0..record.claims.len();
+            record.claims = claims.map(|claim| self.claim(&format!("{number}-{claim}"))).collect::<Trial<_>>()?;
+            record.aliases.clear();
+            Ok(record)
+        };
+        chats.into_iter().enumerate().map(record).collect()
+    }
+
+    /// Changes a record as a sync might, and as it might not.
+    pub(super) fn change(&mut self, record: &mut Record) -> Trial {
+        if self.one_in(2) {
+            record.claims = self.claims()?;
+        }
+        if self.one_in(4) {
+            record.aliases = self.aliases()?;
+        }
+        record.pushed = self.pushed()?;
+        record.seen = self.seen();
+        record.status = self.status();
         Ok(())
     }
 
-    /// Wishes for stored rows and for people who are not there: some the same, some new, some twice.
-    pub(super) fn candidates(&mut self, stored: &[Row]) -> Trial<Vec<Candidate>> {
-        let candidate = |_| {
-            let row = &stored[self.below(stored.len())];
-            let chat = if self.one_in(4) { self.chat()? } else { row.chat.clone() };
-            let wanted = if self.one_in(3) { self.wanted()? } else { row.wanted.clone() };
-            Ok(Candidate { chat, wanted: Wanted { rivals: Box::default(), ..wanted } })
-        };
-        (0..2 * stored.len()).map(candidate).collect()
+    /// Changes a record without taking a claim from another.
+    pub(super) fn change_own(&mut self, record: &mut Record) -> Trial {
+        self.change(record)?;
+        let owner = format!(" of {}", record.chat);
+        for claim in record.claims.iter_mut().filter(|claim| !claim.crm_id.ends_with(&owner)) {
+            claim.crm_id = format!("{}{owner}", claim.crm_id).into();
+        }
+        record.claims.sort_by(|one, other| one.crm_id.cmp(&other.crm_id));
+        record.claims.dedup_by(|one, other| one.crm_id == other.crm_id);
+        Ok(())
     }
 
-    pub(super) fn overwritten(&mut self) -> Trial<Overwritten> {
-        Ok(Overwritten { chat: self.chat()?, text: self.text(), by: self.name()?, at: self.time() })
+    pub(super) fn claims(&mut self) -> Trial<Vec<Claim>> {
+        let count = [0, 1, 1, 1, 2, 3][self.below(6)];
+        let mut claims = (0..count)
+            .map(|_| {
+                let crm_id = self.crm_id();
+                self.claim(&crm_id)
+            })
+            .collect::<Trial<Vec<_>>>()?;
+        claims.sort_by(|one, other| one.crm_id.cmp(&other.crm_id));
+        claims.dedup_by(|one, other| one.crm_id == other.crm_id);
+        Ok(claims)
     }
 
-    pub(super) fn time(&mut self) -> Timestamp {
+    pub(super) fn claim(&mut self, crm_id: &str) -> Trial<Claim> {
+        const CAUSES: [Cause; 4] = [Cause::New, Cause::Name, Cause::Stage, Cause::Rules];
+        const VERSIONS: [Option<u64>; 4] = [None, Some(0), Some(7), Some(u64::MAX)];
+        let wish = if self.one_in(4) { None } else { Some(self.wish()?) };
+        let mut claim = Claim::new(crm_id, VERSIONS[self.below(4)], self.digest(), wish);
+        claim.cause = CAUSES[self.below(4)];
+        Ok(claim)
+    }
+
+    pub(super) fn digest(&mut self) -> RowDigest {
+        const BYTES: [u8; 3] = [0, 1, 255];
+        RowDigest::from_bytes([BYTES[self.below(3)]; 16])
+    }
+
+    /// A row of the CRM, of a few.
+    pub(super) fn crm_id(&mut self) -> Box<str> {
+        match self.below(12) {
+            0 => "".into(),
+            1 => WORDS[self.below(WORDS.len())].into(),
+            number => format!("crm-{number}").into(),
+        }
+    }
+
+    pub(super) fn row(&mut self) -> Trial<Incoming> {
+        let contact = CrmContact::new(self.crm_id(), self.chat(12)?);
+        Ok(Incoming { contact, digest: self.digest() })
+    }
+
+    fn aliases(&mut self) -> Trial<Vec<ChatId>> {
+        let count = self.below(3);
+        let mut aliases = (0..count).map(|_| self.chat(12)).collect::<Trial<Vec<_>>>()?;
+        aliases.sort();
+        aliases.dedup();
+        Ok(aliases)
+    }
+
+    /// Changes a record and what goes with it.
+    pub(super) fn write(&mut self, mut record: Record) -> Trial<Write> {
+        let before = record.clone();
+        self.change(&mut record)?;
+        let overwritten = if self.one_in(4) { Some(self.overwritten(&record.chat)?) } else { None };
+        let gone = before.claims.iter().filter(|claim| record.claim(&claim.crm_id).is_none());
+        let mut unclaimed: Vec<_> = gone.map(|claim| claim.crm_id.clone()).collect();
+        if self.one_in(6) {
+            unclaimed.push(self.crm_id());
+        }
+        Ok(Write { overwritten, unclaimed, ..record.into() })
+    }
+
+    pub(super) fn overwritten(&mut self, chat: &ChatId) -> Trial<Overwritten> {
+        Ok(Overwritten { chat: chat.clone(), text: self.text(), by: self.wish()?, run: self.number(), at: self.time() })
+    }
+
+    pub(super) fn times() -> [Timestamp; 9] {
+        TIMES.map(Timestamp)
+    }
+
+    fn time(&mut self) -> Timestamp {
         Timestamp(TIMES[self.below(TIMES.len())])
     }
 
-    pub(super) fn wanted(&mut self) -> Trial<Wanted> {
-        const CAUSES: [Cause; 4] = [Cause::New, Cause::Name, Cause::Stage, Cause::Rules];
-        const VERSIONS: [Option<u64>; 4] = [None, Some(0), Some(7), Some(u64::MAX)];
-        let rivals = if self.one_in(5) { 1 + self.below(3) } else { 0 };
-        Ok(Wanted {
-            crm_id: self.text(),
-            version: VERSIONS[self.below(4)],
-            name: self.name()?,
-            base: self.name()?,
-            tag: self.one_in(2).then(|| self.text()),
-            cause: CAUSES[self.below(4)],
-            rules: if self.one_in(5) { u32::MAX } else { 1 },
-            rivals: (0..rivals).map(|_| self.text()).collect(),
-        })
+    fn number(&mut self) -> u64 {
+        if self.one_in(5) { u64::MAX } else { 3 }
     }
 
-    fn pushed(&mut self, wish: &ContactName) -> Trial<Pushed> {
-        let mut pushed = Pushed::default();
-        if self.one_in(2) {
-            pushed.sent = Some(Sent { name: self.name_like(wish)?, at: self.time() });
+    pub(super) fn status(&mut self) -> Status {
+        match self.below(6) {
+            0 | 1 => Status::InSync,
+            2 => Status::Held { reason: Hold::NoPhone, since: self.time() },
+            3 => Status::Parked { reason: if self.one_in(2) { Park::Refused } else { Park::Competing } },
+            _ => Status::Due { at: self.time() },
         }
-        if self.one_in(3) {
-            pushed.doubt = Some(Doubt { name: self.name_like(wish)?, until: self.time() });
-        }
-        if self.one_in(3) {
-            pushed.trouble = Some(self.trouble(wish)?);
-        }
-        Ok(pushed)
     }
 
-    fn trouble(&mut self, wish: &ContactName) -> Trial<Trouble> {
-        let foreign = Fingerprint::from_bytes([0; 16]);
-        Ok(Trouble {
-            wish: if self.one_in(4) { foreign } else { self.name_like(wish)?.fingerprint() },
-            attempts: if self.one_in(5) { u32::MAX } else { 3 },
-            retry_at: self.one_in(2).then(|| self.time()),
-            kind: ErrorKind::ALL[self.below(ErrorKind::ALL.len())],
-            message: self.one_in(2).then(|| self.text()),
-        })
-    }
-
-    fn seen(&mut self, wish: &ContactName) -> Option<Seen> {
-        let name = match self.below(4) {
-            0 => return None,
-            1 => None,
-            2 => Some(wish.full().into()),
-            _ => Some(self.text()),
-        };
-        Some(Seen { name, at: self.time() })
-    }
-
-    fn name_like(&mut self, wish: &ContactName) -> Trial<ContactName> {
-        if self.one_in(3) { self.name() } else { Ok(wish.clone()) }
+    fn wish(&mut self) -> Trial<Wish> {
+        let rules = if self.one_in(5) { u32::MAX } else { 1 };
+        Ok(Wish { name: self.name()?, base: self.name()?, tag: self.one_in(2).then(|| self.text()), rules })
     }
 
     fn name(&mut self) -> Trial<ContactName> {
@@ -151,12 +213,50 @@ impl Dice {
         Ok(ContactName::new(first, last)?)
     }
 
-    /// Any text at all: names seen, ids and tags are other people's and may hold anything.
+    fn pushed(&mut self) -> Trial<Pushed> {
+        let sent = if self.one_in(2) { None } else { Some(self.sent()?) };
+        let in_doubt = if self.one_in(3) { Some(self.in_doubt()?) } else { None };
+        let late_until = self.one_in(4).then(|| self.time());
+        let failure = if self.one_in(3) { Some(self.failure()?) } else { None };
+        Ok(Pushed { sent, in_doubt, late_until, failure })
+    }
+
+    fn sent(&mut self) -> Trial<Sent> {
+        Ok(Sent { wish: self.wish()?, run: self.number(), at: self.time() })
+    }
+
+    fn in_doubt(&mut self) -> Trial<InDoubt> {
+        let earlier_until = self.one_in(2).then(|| self.time());
+        Ok(InDoubt { wish: self.wish()?, run: self.number(), since: self.time(), until: self.time(), earlier_until })
+    }
+
+    fn failure(&mut self) -> Trial<LastFailure> {
+        Ok(LastFailure {
+            wish: self.name()?.fingerprint(),
+            unclear: 3,
+            attempts: if self.one_in(5) { u32::MAX } else { 3 },
+            at: self.time(),
+            retry_at: self.one_in(2).then(|| self.time()),
+            kind: ErrorKind::ALL[self.below(ErrorKind::ALL.len())],
+            message: self.one_in(2).then(|| self.text()),
+        })
+    }
+
+    fn seen(&mut self) -> Option<Seen> {
+        let name = match self.below(3) {
+            0 => return None,
+            1 => None,
+            _ => Some(self.text()),
+        };
+        Some(Seen { name, at: self.time() })
+    }
+
+    /// Any text at all: names seen, ids and tags are other people's and may hold anything but a zero.
     fn text(&mut self) -> Box<str> {
         match self.below(8) {
             0 => "".into(),
-            1 => "a\0b\n\u{202e}c ".into(),
-            2 => WORDS[self.below(WORDS.len())].repeat(200).into(),
+            1 => "a\u{1}b\r\n\u{202e}c\u{7f} ".into(),
+            2 => WORDS[self.below(WORDS.len())].repeat(60).into(),
             _ => WORDS[self.below(WORDS.len())].into(),
         }
     }

@@ -7,12 +7,20 @@ use crate::ledger::{LedgerError, LedgerErrorKind};
 pub(super) enum Fault {
     /// The database failed, or a stored value cannot be read.
     Sqlite(rusqlite::Error),
+    /// A stored record cannot be read.
+    Unreadable(serde_json::Error),
+    /// The operating system refused a file beside the ledger.
+    Io(std::io::Error),
     /// The file belongs to somebody else.
     Foreign,
+    /// The file has the version of before the first release.
+    Unpublished,
     /// The file has a later version of the schema.
-    Newer { found: i64, known: usize },
+    Newer { found: i64, known: i64 },
     /// The file may only be read.
     ReadOnly,
+    /// An earlier call of a session failed half-way.
+    Broken,
     /// The rules of every ledger forbid it.
     Refused(LedgerError),
 }
@@ -23,6 +31,24 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
+impl From<rusqlite::types::FromSqlError> for Fault {
+    fn from(error: rusqlite::types::FromSqlError) -> Self {
+        Self::Sqlite(error.into())
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 impl From<LedgerError> for Fault {
     fn from(error: LedgerError) -> Self {
         Self::Refused(error)
@@ -30,23 +56,38 @@ impl From<LedgerError> for Fault {
 }
 
 impl Fault {
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if kind(error) == LedgerErrorKind::Busy)
+    }
+
     /// Says what happened to which file, and what to do about it.
     pub(super) fn explain(self, file: &str) -> LedgerError {
+        let plain = |kind| LedgerError::new(kind, sentence(kind, file));
         match self {
-            Self::Sqlite(error) => {
-                let kind = kind(&error);
-                LedgerError::new(kind, sentence(kind, file)).because(error)
-            }
+            Self::Sqlite(error) => plain(kind(&error)).because(error),
+            Self::Unreadable(error) => plain(LedgerErrorKind::Damaged).because(error),
+            Self::Io(error) => plain(kind_of_io(&error)).because(error),
             Self::Foreign => {
                 let detail = format!("{file} is not a ledger; it was left as it is, name another file");
                 LedgerError::new(LedgerErrorKind::Damaged, detail)
             }
+            Self::Unpublished => {
+                let detail = format!(
+                    "{file} was written by an earlier, unpublished version; it was left as it is, name another file"
+                );
+                LedgerError::new(LedgerErrorKind::Version, detail)
+            }
             Self::Newer { found, known } => {
                 let detail =
                     format!("the ledger {file} has version {found}, this program knows up to {known}; update it");
-                LedgerError::new(LedgerErrorKind::Newer, detail)
+                LedgerError::new(LedgerErrorKind::Version, detail)
             }
-            Self::ReadOnly => LedgerError::new(LedgerErrorKind::ReadOnly, sentence(LedgerErrorKind::ReadOnly, file)),
+            Self::ReadOnly => plain(LedgerErrorKind::ReadOnly),
+            Self::Broken => {
+                let detail =
+                    format!("a comparison with the ledger {file} failed before; nothing was stored, begin again");
+                LedgerError::new(LedgerErrorKind::Unavailable, detail)
+            }
             Self::Refused(error) => error,
         }
     }
@@ -54,7 +95,7 @@ impl Fault {
 
 fn kind(error: &rusqlite::Error) -> LedgerErrorKind {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerErrorKind::InUse,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerErrorKind::Busy,
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => LedgerErrorKind::ReadOnly,
         Some(ErrorCode::DiskFull) => LedgerErrorKind::Full,
         Some(
@@ -69,10 +110,19 @@ fn kind(error: &rusqlite::Error) -> LedgerErrorKind {
     }
 }
 
+fn kind_of_io(error: &std::io::Error) -> LedgerErrorKind {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        PermissionDenied | ReadOnlyFilesystem => LedgerErrorKind::ReadOnly,
+        StorageFull | QuotaExceeded => LedgerErrorKind::Full,
+        _ => LedgerErrorKind::Unavailable,
+    }
+}
+
 fn sentence(kind: LedgerErrorKind, file: &str) -> String {
     match kind {
-        LedgerErrorKind::InUse => {
-            format!("the ledger {file} is in use by another process; wait for it to end, or name another file")
+        LedgerErrorKind::Busy => {
+            format!("another process is writing the ledger {file} for longer than is waited for; try again")
         }
         LedgerErrorKind::ReadOnly => {
             format!("the ledger {file} may not be written; check the permissions of the file and its folder")

@@ -1,59 +1,115 @@
 use std::{
     fmt::Write as _,
+    fs::{self, OpenOptions},
+    io,
     path::{Path, PathBuf},
-    time::Duration,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{
     fault::Fault,
-    schema::{APPLICATION_ID, MIGRATIONS},
+    schema::{APPLICATION_ID, FIRST_VERSION, STEPS},
 };
 use crate::ledger::{LedgerError, LedgerErrorKind};
 
-/// Long enough for a process that is just ending, short enough for a person who waits.
-const BUSY: Duration = Duration::from_millis(250);
+/// Longer than another process takes to store a large export.
+const BUSY: Duration = Duration::from_secs(20);
 
-/// Opens or makes the ledger at an absolute path, and locks it for as long as the connection lives.
+/// Opens or makes the ledger at an absolute path.
 pub(super) fn open(path: &Path) -> Result<Connection, Fault> {
     check_place(path)?;
-    if path.exists() {
-        check_owner(path)?;
+    make_private(path)?;
+    check_owner(path)?;
+    let mut connection = connect(path)?;
+    let began = Instant::now();
+    // SQLite does not wait while two processes make one file at the same time.
+    while let Err(fault) = prepare(&mut connection, STEPS) {
+        if !fault.is_busy() || began.elapsed() > BUSY {
+            return Err(fault);
+        }
+        sleep(Duration::from_millis(5));
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    if connection.is_readonly("main")? {
-        return Err(Fault::ReadOnly);
-    }
-    prepare(connection)
-}
-
-/// Makes a connection ready for use: locked, migrated, durable.
-pub(super) fn prepare(mut connection: Connection) -> Result<Connection, Fault> {
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    connection
-        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; PRAGMA cache_size = -2048;")?;
-    migrate(&mut connection, MIGRATIONS)?;
-    connection.execute_batch("PRAGMA journal_mode = WAL;")?;
     Ok(connection)
 }
 
-/// Takes the lock, and brings an older file up to date.
-pub(super) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Fault> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
-    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = migrations.len();
-    let pending = usize::try_from(found).ok().and_then(|found| migrations.get(found..));
-    for migration in pending.ok_or(Fault::Newer { found, known })? {
-        transaction.execute_batch(migration)?;
+/// Opens a ledger that is known to be one.
+pub(super) fn connect(path: &Path) -> Result<Connection, Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    // Before anything is read: even a reader makes files beside the ledger.
+    if connection.is_readonly("main")? {
+        return Err(Fault::ReadOnly);
     }
-    if pending.is_some_and(|pending| !pending.is_empty()) {
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", i64::try_from(known).unwrap_or(i64::MAX))?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA cache_size = -2048;",
+    )?;
+    Ok(connection)
+}
+
+/// Opens a file beside the ledger, and makes it if there is none, for nobody but its owner.
+pub(super) fn beside(path: &Path, suffix: &str) -> io::Result<fs::File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    private(OpenOptions::new().read(true).write(true).create(true).truncate(false)).open(PathBuf::from(name))
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+/// Makes the tables, or brings an older file up to date, and switches to the journal that readers and a writer can share.
+pub(super) fn prepare(connection: &mut Connection, steps: &[&str]) -> Result<(), Fault> {
+    migrate(connection, steps)?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        let detail =
+            "the folder of the ledger cannot be shared between readers and writers; name a file on a local disk";
+        return Err(LedgerError::new(LedgerErrorKind::Unavailable, detail).into());
     }
+    Ok(())
+}
+
+/// Takes the steps that the file lacks, all or none.
+pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), Fault> {
+    let known = known_version(steps);
+    let version = |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    if version(connection)? == known {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = version(&transaction)?;
+    check_version(found, known)?;
+    let taken = if found == 0 { 0 } else { found - FIRST_VERSION + 1 };
+    for step in &steps[usize::try_from(taken).unwrap_or(steps.len()).min(steps.len())..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", known)?;
     Ok(transaction.commit()?)
+}
+
+fn known_version(steps: &[&str]) -> i64 {
+    FIRST_VERSION - 1 + i64::try_from(steps.len()).unwrap_or(i64::MAX / 2)
+}
+
+fn check_version(found: i64, known: i64) -> Result<(), Fault> {
+    match found {
+        0 => Ok(()),
+        _ if found > known => Err(Fault::Newer { found, known }),
+        _ if found < FIRST_VERSION => Err(Fault::Unpublished),
+        _ => Ok(()),
+    }
 }
 
 fn check_place(path: &Path) -> Result<(), LedgerError> {
@@ -69,11 +125,41 @@ fn check_place(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
+/// Sees to it that a file which is made, or was empty, is readable by its owner only before the first byte is in it. SQLite gives
+/// the files that it keeps beside it the same permissions.
+fn make_private(path: &Path) -> Result<(), Fault> {
+    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.into()),
+    }
+    #[cfg(unix)]
+    if fs::metadata(path)?.len() == 0 {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
 /// Makes sure that the file is a ledger, or empty, before anything could change it.
-///
+fn check_owner(path: &Path) -> Result<(), Fault> {
+    // While another process makes the file, what is in it so far may look like anything.
+    const YOUNG: Duration = Duration::from_secs(2);
+    let age = |path: &Path| fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
+    for _ in 0..10 {
+        match look_at_owner(path) {
+            Err(Fault::Foreign | Fault::Sqlite(_)) if age(path).is_some_and(|age| age < YOUNG) => {
+                sleep(Duration::from_millis(20));
+            }
+            answer => return answer,
+        }
+    }
+    look_at_owner(path)
+}
+
 /// `immutable` keeps SQLite from locking the file and from touching journals beside it. Reading the header without SQLite
 /// would not do: closing a handle of its own drops all locks that this process has on the file.
-fn check_owner(path: &Path) -> Result<(), Fault> {
+fn look_at_owner(path: &Path) -> Result<(), Fault> {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         // Writing to a string cannot fail.
@@ -84,7 +170,10 @@ fn check_owner(path: &Path) -> Result<(), Fault> {
     let connection = Connection::open_with_flags(PathBuf::from(uri), flags)?;
     // After a crash the file may be shorter than its header says: what is missing waits in the journal beside it.
     connection.execute_batch("PRAGMA writable_schema = ON;")?;
-    let owner: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let is_empty = || connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0));
-    if owner == APPLICATION_ID || (owner == 0 && is_empty()?) { Ok(()) } else { Err(Fault::Foreign) }
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if number("application_id")? == APPLICATION_ID {
+        return check_version(number("user_version")?, known_version(STEPS));
+    }
+    let is_empty = connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
+    if is_empty && number("application_id")? == 0 { Ok(()) } else { Err(Fault::Foreign) }
 }

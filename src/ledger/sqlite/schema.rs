@@ -1,78 +1,112 @@
-//! The shape of the file, one step per version. A step that was released is never edited: a change is a new step.
+//! The shape of the file.
+//!
+//! The first step makes a new file; each later one turns version n into version n + 1. A step that was released is never edited: a
+//! change is a new step.
 
 /// `wawp` in ASCII; tells a ledger from any other SQLite file.
 pub(super) const APPLICATION_ID: i64 = 0x7761_7770;
 
-/// What turns version n into version n + 1, for n from 0 on.
+/// The version that the first of [`STEPS`] makes. Version 1 was never published.
+pub(super) const FIRST_VERSION: i64 = 2;
+
+/// What brings an empty file to [`FIRST_VERSION`], and what brings each version to the next.
 ///
-/// Moments are milliseconds since 1970, UTC. The counts of `instance` are kept by every save, so that reading them costs
-/// nothing. The columns that a sift compares come first.
-pub(super) const MIGRATIONS: &[&str] = &["
+/// Moments are milliseconds since 1970, UTC, as the bits of a signed number; [`at`](super::record::order) alone is shifted so that
+/// the database orders it. `contact_open` holds what is not in the state of nearly all records, for counts and lists. A claim is
+/// found by CRM id in the table, and in the order of arrival in its index; either has all columns, so that a comparison reads one
+/// of them only.
+pub(super) const STEPS: &[&str] = &["
 CREATE TABLE instance (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
-    fence INTEGER NOT NULL DEFAULT 1,
-    closed_until INTEGER NOT NULL DEFAULT 0,
-    contacts INTEGER NOT NULL DEFAULT 0,
-    known INTEGER NOT NULL DEFAULT 0,
-    due INTEGER NOT NULL DEFAULT 0,
-    parked INTEGER NOT NULL DEFAULT 0,
-    last_slot INTEGER NOT NULL DEFAULT 0
+    owner TEXT,
+    fence INTEGER NOT NULL DEFAULT 0,
+    expires INTEGER NOT NULL DEFAULT 0,
+    lock INTEGER NOT NULL DEFAULT 0,
+    revision INTEGER NOT NULL DEFAULT 0,
+    state TEXT,
+    pushed_at INTEGER,
+    last_claim INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+CREATE TABLE contact (
+    id INTEGER PRIMARY KEY,
+    instance INTEGER NOT NULL,
+    chat TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    at INTEGER,
+    known INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (instance, chat)
+) STRICT;
+
+CREATE INDEX contact_due ON contact (instance, at) WHERE at IS NOT NULL;
+
+CREATE INDEX contact_open ON contact (instance, chat, state, known) WHERE state <> 'in_sync' OR known = 0;
+
+CREATE TABLE alias (
+    instance INTEGER NOT NULL,
+    alias TEXT NOT NULL,
+    contact INTEGER NOT NULL,
+    PRIMARY KEY (instance, alias)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE claim (
+    instance INTEGER NOT NULL,
+    crm_id TEXT NOT NULL,
+    arrival INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    contact INTEGER NOT NULL,
+    PRIMARY KEY (instance, crm_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX claim_arrival ON claim (instance, arrival, digest, contact);
 
 CREATE TABLE run (
     instance INTEGER NOT NULL,
-    fence INTEGER NOT NULL,
+    run INTEGER NOT NULL,
     began INTEGER NOT NULL,
     ended INTEGER,
     summary TEXT,
-    PRIMARY KEY (instance, fence)
+    PRIMARY KEY (instance, run)
 ) STRICT, WITHOUT ROWID;
-
-CREATE TABLE contact (
-    instance INTEGER NOT NULL,
-    chat TEXT NOT NULL,
-    slot INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('settled', 'due', 'parked')),
-    version INTEGER,
-    rules INTEGER NOT NULL,
-    crm_id TEXT NOT NULL,
-    first_name TEXT NOT NULL,
-    last_name TEXT,
-    base_first TEXT NOT NULL,
-    base_last TEXT,
-    tag TEXT,
-    cause TEXT NOT NULL,
-    rivals TEXT,
-    sent_first TEXT,
-    sent_last TEXT,
-    sent_at INTEGER,
-    doubt_first TEXT,
-    doubt_last TEXT,
-    doubt_until INTEGER,
-    trouble_wish BLOB,
-    trouble_kind TEXT,
-    trouble_message TEXT,
-    attempts INTEGER,
-    retry_at INTEGER,
-    seen_name TEXT,
-    seen_at INTEGER,
-    revision INTEGER NOT NULL,
-    due_at INTEGER,
-    PRIMARY KEY (instance, chat)
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX contact_due ON contact (instance, chat, due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE history (
     id INTEGER PRIMARY KEY,
     instance INTEGER NOT NULL,
     chat TEXT NOT NULL,
-    text TEXT NOT NULL,
-    by_first TEXT NOT NULL,
-    by_last TEXT,
-    at INTEGER NOT NULL
+    body TEXT NOT NULL
 ) STRICT;
 
 CREATE INDEX history_chat ON history (instance, chat);
 "];
+
+/// What a diff stages; in a file that the system deletes when the connection is closed.
+pub(super) const SESSION: &str = "
+PRAGMA temp_store = FILE;
+PRAGMA temp.journal_mode = OFF;
+PRAGMA temp.cache_size = -1024;
+
+CREATE TEMP TABLE staged (
+    id INTEGER PRIMARY KEY,
+    chat TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+
+CREATE TEMP TABLE staged_claim (crm_id TEXT PRIMARY KEY, chat TEXT, is_met INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TEMP TABLE staged_alias (alias TEXT PRIMARY KEY, chat TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TEMP TABLE gone (chat TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Status;
+
+    #[test]
+    fn the_index_of_what_is_open_leaves_out_the_state_of_records_in_sync() {
+        assert!(STEPS[0].contains(&format!("state <> '{}' OR", Status::InSync.as_str())));
+    }
+}

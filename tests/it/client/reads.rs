@@ -2,7 +2,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use wawp_contacts::{
     ErrorKind, Phone,
-    client::{Contact, SessionStatus},
+    book::{AddressBook, Contact, Permit, SessionStatus},
 };
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
@@ -52,8 +52,7 @@ async fn groups_and_nonsense_are_left_out_and_a_page_is_counted_with_them() {
     let contacts: Vec<Contact> = client(&server).contacts().try_collect().await.unwrap();
     assert_eq!(contacts.len(), 2);
     let client = client(&server);
-    let book: &dyn wawp_contacts::AddressBook = &client;
-    let page = book.page(book.turn().await, 0, 4).await.unwrap();
+    let page = client.page(Permit::grant(), 0, 4).await.unwrap();
     assert_eq!((page.contacts.len(), page.entries), (2, 4));
 }
 
@@ -75,6 +74,48 @@ async fn a_server_that_repeats_a_page_is_stopped_and_one_without_limit_is_believ
     let server = answering(json_of((0..1700).map(person).collect())).await;
     let contacts: Vec<Contact> = client(&server).contacts().try_collect().await.unwrap();
     assert_eq!((contacts.len(), requests(&server).await), (1700, 1));
+}
+
+#[tokio::test]
+async fn a_page_of_groups_is_followed_by_the_next_and_pages_that_alternate_end() {
+    let group = |n: usize| json!({"id": format!("120363{n:012}@g.us"), "isGroup": true});
+    let server = MockServer::start().await;
+    let first = json_of((0..1000).map(group).collect());
+    let second = json_of((1000..2000).map(group).collect());
+    Mock::given(query_param("offset", "0")).respond_with(first.clone()).mount(&server).await;
+    Mock::given(query_param("offset", "1000")).respond_with(second).mount(&server).await;
+    Mock::given(query_param("offset", "2000"))
+        .respond_with(json_of(json!([person(1)])))
+        .up_to_n_times(1)
+        .mount(&server)
+        .await;
+    let contacts: Vec<Contact> = client(&server).contacts().try_collect().await.unwrap();
+    assert_eq!(contacts.len(), 1);
+    Mock::given(query_param("offset", "2000")).respond_with(first).mount(&server).await;
+    let error = client(&server).contacts().try_collect::<Vec<Contact>>().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_in_doubt()), (ErrorKind::Decode, false));
+    assert!(error.hint().unwrap().contains("same page"), "{error}");
+}
+
+#[tokio::test]
+async fn what_stands_in_a_contact_shuts_no_instance() {
+    let about = json!({"id": chat().as_str(), "name": "Ann", "status": "401", "error": "forbidden"});
+    let contact = client(&answering(json_of(about.clone())).await).contact(&chat()).await.unwrap().unwrap();
+    assert_eq!(contact.name.as_deref(), Some("Ann"));
+    let server = answering(json_of(json!([about]))).await;
+    assert_eq!(client(&server).contacts().try_collect::<Vec<Contact>>().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_question_for_the_session_is_made_once_in_vain() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(405)).expect(1).mount(&server).await;
+    Mock::given(method("GET")).respond_with(json_of(json!({"status": "WORKING"}))).expect(2).mount(&server).await;
+    let client = client(&server);
+    for _ in 0..2 {
+        let session = AddressBook::session(&client, Permit::grant()).await.unwrap().unwrap();
+        assert!(session.status.is_working());
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use wawp_contacts::{
     Client, ContactName, Credentials, ErrorKind, Pace, Phone, RetryPolicy, Route,
-    client::{Contact, LidMapping, SessionStatus},
+    book::{Contact, LidMapping, SessionStatus},
     testkit::WawpServer,
 };
 

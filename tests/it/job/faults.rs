@@ -132,14 +132,15 @@ async fn a_server_without_the_route_is_an_error_that_names_the_other_route() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_listen_leaves_all_for_a_later_run() {
+async fn a_server_that_does_not_listen_is_named_and_leaves_all_for_a_later_run() {
     let desk = Desk::with_people(3, "Bob");
     let server = WawpServer::start().await;
     let mut job = desk.job_at(&server, "--wait 0 --json");
     drop(server);
     // The port of a server that is gone may be taken by another one of these tests; port 1 is never.
     job.args(["--base-url", "http://127.0.0.1:1"]);
-    let ended = end(job).await.with(3);
-    assert_eq!(ended.summary()["gated"], 3, "{ended}");
+    let ended = end(job).await.with(1);
+    assert_eq!((&ended.summary()["gated"], &ended.summary()["calls"]), (&3.into(), &0.into()), "{ended}");
     assert!(ended.err.contains("no connection to the server"), "{ended}");
+    assert!(ended.err.contains("http://127.0.0.1:1"), "{ended}");
 }

@@ -4,8 +4,27 @@ use serde_json::Value;
 
 use super::{Desk, Ended};
 
-const SUMMARY: [&str; 10] =
-    ["type", "created", "renamed", "unchanged", "refused", "parked", "gated", "stale", "calls", "seconds"];
+const SUMMARY: [&str; 19] = [
+    "type",
+    "created",
+    "renamed",
+    "unchanged",
+    "refused",
+    "parked",
+    "held",
+    "gated",
+    "stale",
+    "left",
+    "shortened",
+    "untagged",
+    "calls",
+    "seconds",
+    "run",
+    "stopped",
+    "gate",
+    "hint",
+    "guardrail",
+];
 
 impl Ended {
     /// The lines between the format and the summary, by their type, after a look at those two.
@@ -36,7 +55,7 @@ async fn the_sample_export_gives_one_line_per_change_and_per_refusal() {
         let (changes, refusals, summary) = ended.body(args.split(' ').next().unwrap());
         assert_eq!((changes.len(), refusals.len()), (45, 15), "{ended}");
         let counts = ["created", "refused", "calls", "stale"].map(|key| summary[key].as_u64());
-        assert_eq!(counts, [Some(45), Some(15), Some(45), Some(1)], "{ended}");
+        assert_eq!(counts, [Some(45), Some(15), Some(45), Some(2)], "{ended}");
         assert!(changes.iter().all(|change| change["outcome"] == outcome), "{ended}");
         for refusal in refusals {
             assert!(refusal["reason"].is_string() && refusal["detail"].is_string(), "{refusal}");

@@ -11,8 +11,10 @@ use super::{Desk, assert_people, chat, ended, until_calls};
 async fn a_refused_token_leaves_contacts_due_and_the_next_run_completes() {
     let (desk, server) = (Desk::with_people(10, "Bob"), WawpServer::start().await);
     server.revoke_token();
-    let refused = desk.run_at(&server, "").await.with(3);
-    refused.says("the instance is left alone: the access token was refused").says("10 waiting");
+    let refused = desk.run_at(&server, "").await.with(1);
+    let refused = refused.says("the instance is left alone: the access token was refused").says("10 waiting");
+    assert!(refused.err.contains("set WAWP_ACCESS_TOKEN"), "the remedy is named\n{refused}");
+    assert!(refused.err.contains(&server.url()), "the server is named\n{refused}");
     assert_eq!(server.calls(), [], "the first read says it all");
     server.restore_token();
     desk.run_at(&server, "").await.with(0).says("10 created");
@@ -26,9 +28,14 @@ async fn a_token_revoked_half_way_stops_the_run_within_the_calls_in_flight() {
     let job = desk.job_at(&server, "--in-flight 4 --json").spawn().unwrap();
     until_calls(&server, 4).await;
     server.revoke_token();
-    let ended = ended(job).await.with(3);
+    let ended = ended(job).await.with(1);
     let summary = ended.summary();
     assert_eq!((&summary["created"], &summary["gated"]), (&4.into(), &16.into()), "{ended}");
+    assert_eq!(
+        (&summary["gate"], &summary["stopped"], &summary["run"]),
+        (&"unauthorized".into(), &false.into(), &1.into())
+    );
+    assert!(summary["hint"].as_str().is_some_and(|hint| hint.contains("WAWP_ACCESS_TOKEN")), "{ended}");
     let refused = server.calls().iter().filter(|call| call.status == Some(401)).count();
     assert!((1..=4).contains(&refused), "{refused} calls were refused\n{ended}");
     assert!(ended.err.contains("the access token was refused"), "{ended}");
@@ -95,16 +102,19 @@ async fn a_token_in_the_base_url_is_refused_without_showing_it() {
 }
 
 #[tokio::test]
-async fn two_jobs_never_share_a_ledger() {
+async fn a_second_job_takes_its_rows_in_and_leaves_the_calls_to_the_first() {
     let (desk, server) = (Desk::with_people(2, "Bob"), WawpServer::start().await);
-    server.on_any_update().delay(Duration::from_secs(2)).once();
+    server.on_any_update().delay(Duration::from_secs(8)).once();
     let first = desk.job_at(&server, "").spawn().unwrap();
     until_calls(&server, 1).await;
-    for command in ["run", "plan"] {
-        let second = desk.run_at(&server, command).await.with(1);
-        assert!(second.err.contains("is in use by another process"), "{second}");
-        assert_eq!((second.err.lines().count(), second.out.as_str()), (1, ""), "{second}");
+    desk.write("more.csv", "id,first_name,phone\ncrm-9,Zoe,+12025550009\n");
+    for flags in ["run --changes --crm more.csv", "run --intake-only --changes --crm more.csv"] {
+        let second = desk.run_at(&server, flags).await.with(0);
+        assert!(second.out.ends_with("0 calls, 0.0 s\n") || second.out.contains("; 0 calls"), "{second}");
     }
-    ended(first).await.with(0).says("2 created");
-    assert_eq!(server.calls().len(), 2);
+    desk.run_at(&server, "plan").await.says("pushes for this instance already");
+    ended(first).await.with(0).says("3 created");
+    let names: Vec<String> = server.calls().iter().map(wawp_contacts::testkit::Call::name).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert_eq!(names[1], "Zoe", "a single change goes before the bulk");
 }

@@ -3,10 +3,11 @@ use std::time::{Duration, SystemTime};
 use proptest::{prelude::*, sample::subsequence};
 use wawp_contacts::{
     ChatId,
+    book::SessionStatus,
     testkit::signing,
     webhook::{
-        Account, AddressBookEvent as What, Change, Event, Health, Ids, Label, LabelRef, Latest, NameOrigin, PersonId,
-        Provider, ProviderId, SeenState, ShownName,
+        Account, AddressBookEvent as What, Change, Event, Ids, Label, LabelRef, Latest, NameOrigin, PersonId, Provider,
+        ProviderId, SeenState, ShownName,
     },
 };
 
@@ -62,7 +63,7 @@ fn what() -> impl Strategy<Value = What> {
         (phone(), labels(), labels()).prop_map(|(chat, added, removed)| What::LabelsChanged { chat, added, removed }),
         label().prop_map(|label| What::LabelDefined { label }),
         "[12]".prop_map(|id| What::LabelRetired { label: LabelRef::Id(id.as_str().into()) }),
-        prop_oneof![Just(Health::Working), Just(Health::Failed)]
+        prop_oneof![Just(SessionStatus::Working), Just(SessionStatus::Failed)]
             .prop_map(|health| What::SessionHealth { health, number: None }),
     ]
 }

@@ -199,7 +199,7 @@ fn two_ids_of_one_kind_are_no_link() {
 fn a_health_that_is_new_keeps_its_word() {
     let event = only(Provider::Wawp, &wawp("session.status", &json!({"status": "PASSKEY_REQUIRED"})));
     let AddressBookEvent::SessionHealth { health, .. } = event else { panic!("{event:?}") };
-    assert_eq!(format!("{health:?}"), "Other(\"PASSKEY_REQUIRED\")");
+    assert_eq!(format!("{health:?}"), "PasskeyRequired");
     assert!(!health.is_working());
 }
 

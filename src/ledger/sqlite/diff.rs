@@ -1,0 +1,327 @@
+//! A comparison: what of an export is new, and what is staged by it.
+
+use std::{
+    collections::HashSet,
+    fmt, mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use self::{
+    compare::Found,
+    view::{Named, View, parse},
+};
+use super::{
+    File,
+    bits::Bits,
+    blocking,
+    fault::Fault,
+    file,
+    instance::{self, count},
+    record::{GivesUp, Writer, read, start},
+    schema::SESSION,
+};
+use crate::{
+    ChatId, InstanceId,
+    ledger::{Diff, Incoming, LedgerError, Tally, Verdict, Write},
+    record::{Record, Status},
+};
+
+mod compare;
+mod stage;
+mod view;
+
+/// A comparison that waits for its next call.
+pub(super) struct SqliteDiff {
+    file: Arc<File>,
+    session: Arc<Mutex<Session>>,
+}
+
+/// A connection of its own, with staged writes in tables that are gone with it.
+struct Session {
+    connection: Connection,
+    instance: InstanceId,
+    progress: Progress,
+    /// Whether a call failed: what it staged may be there in part.
+    is_broken: bool,
+}
+
+/// What a comparison remembers between its calls: some bits for each claim, and nothing that grows with what it compares.
+#[derive(Default)]
+struct Progress {
+    id: Option<i64>,
+    /// Claims that were there at the beginning, and the arrival of the last of them.
+    claims: u64,
+    last: u64,
+    /// Contacts that were not in sync at the beginning, by number.
+    open: Bits,
+    /// Claims that a row was compared with, by arrival.
+    met: Bits,
+    /// Those of them whose record was open.
+    met_open: Bits,
+    /// Claims that something was staged for.
+    touched: Bits,
+    /// The claim after which the next row is expected.
+    cursor: u64,
+    /// The last claim that was looked at for being absent.
+    listed: u64,
+    staged: u64,
+    /// Staged records that are in sync and have a claim.
+    staged_in_sync: u64,
+    has_aliases: bool,
+    has_gone: bool,
+    /// CRM ids of compared rows that have no claim and were not staged so far: of one batch at the most.
+    fresh: HashSet<Box<str>>,
+    found: Vec<Option<Found>>,
+    missed: Vec<usize>,
+}
+
+impl SqliteDiff {
+    pub(super) fn begin(file: &Arc<File>, instance: InstanceId) -> Result<Self, Fault> {
+        let mut connection = file::connect(&file.path)?;
+        connection.execute_batch(SESSION)?;
+        let transaction = connection.transaction()?;
+        let progress = Progress::begin(&transaction, &instance)?;
+        drop(transaction);
+        tracing::debug!(%instance, claims = progress.claims, "comparison begun");
+        let session = Session { connection, instance, progress, is_broken: false };
+        Ok(Self { file: Arc::clone(file), session: Arc::new(Mutex::new(session)) })
+    }
+
+    /// Carries out one call, which sees one state of the ledger.
+    async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Progress, &Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (file, session) = (Arc::clone(&self.file), Arc::clone(&self.session));
+        blocking(move || {
+            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            session.call(work).map_err(|fault| fault.explain(&file.name))
+        })
+        .await
+    }
+}
+
+impl Session {
+    fn call<T>(&mut self, work: impl FnOnce(&mut Progress, &Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        // Until the call has succeeded.
+        if mem::replace(&mut self.is_broken, true) {
+            return Err(Fault::Broken);
+        }
+        let transaction = self.connection.transaction()?;
+        if self.progress.id.is_none() {
+            self.progress.id = instance::find(&transaction, &self.instance)?;
+        }
+        let answer = work(&mut self.progress, &transaction)?;
+        transaction.commit()?;
+        self.is_broken = false;
+        Ok(answer)
+    }
+
+    fn apply(&mut self) -> Result<Vec<Write>, Fault> {
+        if self.is_broken {
+            return Err(Fault::Broken);
+        }
+        if self.progress.staged == 0 {
+            return Ok(Vec::new());
+        }
+        // The pages of the contacts' index come in any order.
+        self.connection.execute_batch("PRAGMA cache_size = -8192;")?;
+        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        let id = instance::make(&transaction, &self.instance)?;
+        let mut writer = Writer::new(&transaction, id)?;
+        let mut lost = Vec::new();
+        let mut staged = transaction.prepare("SELECT body FROM temp.staged ORDER BY id")?;
+        let mut rows = staged.query([])?;
+        while let Some(row) = rows.next()? {
+            let write = parse(row.get_ref(0)?)?;
+            if !writer.write(&write, &Staged(&transaction))? {
+                lost.push(write);
+            }
+        }
+        drop(rows);
+        drop(staged);
+        writer.finish()?;
+        transaction.commit()?;
+        let applied = self.progress.staged - lost.len() as u64;
+        tracing::debug!(instance = %self.instance, applied, lost = lost.len(), "staged records applied");
+        Ok(lost)
+    }
+}
+
+/// What all that is staged gives up.
+struct Staged<'c>(&'c Connection);
+
+impl GivesUp for Staged<'_> {
+    fn gives_up(&self, chat: &str, revision: u64, crm_id: &str) -> Result<bool, Fault> {
+        // What was to absorb it may be staged no longer.
+        let absorbs = "SELECT 1 FROM temp.staged WHERE json_extract(body, '$.absorbed[0]') = ?1 AND chat <> ?1";
+        if self.0.prepare_cached("SELECT 1 FROM temp.gone WHERE chat = ?1")?.exists([chat])?
+            && self.0.prepare_cached(absorbs)?.exists([chat])?
+        {
+            return Ok(true);
+        }
+        let mut staged = self.0.prepare_cached("SELECT body FROM temp.staged WHERE chat = ?1")?;
+        let mut rows = staged.query([chat])?;
+        let Some(row) = rows.next()? else { return Ok(false) };
+        let Write { record, .. } = parse(row.get_ref(0)?)?;
+        Ok(record.revision == revision && record.claim(crm_id).is_none())
+    }
+}
+
+impl Progress {
+    fn begin(connection: &Connection, name: &InstanceId) -> Result<Self, Fault> {
+        let Some(id) = instance::find(connection, name)? else { return Ok(Self::default()) };
+        let number = |sql| connection.query_row(sql, [id], |row| row.get(0)).map(i64::cast_unsigned);
+        let mut progress = Self {
+            id: Some(id),
+            claims: number("SELECT count(*) FROM claim INDEXED BY claim_arrival WHERE instance = ?1")?,
+            last: number("SELECT last_claim FROM instance WHERE id = ?1")?,
+            ..Self::default()
+        };
+        let sql = "SELECT id FROM contact INDEXED BY contact_open WHERE instance = ?1 AND state <> 'in_sync'";
+        let mut open = connection.prepare(sql)?;
+        let mut open = open.query([id])?;
+        while let Some(row) = open.next()? {
+            progress.open.insert(row.get::<_, i64>(0)?.cast_unsigned());
+        }
+        Ok(progress)
+    }
+
+    fn absent(&mut self, connection: &Connection, limit: usize) -> Result<Vec<(Box<str>, Record)>, Fault> {
+        let sql = "SELECT crm_id, arrival, contact FROM claim INDEXED BY claim_arrival \
+                   WHERE instance = ?1 AND arrival >= ?2 AND arrival <= ?3 ORDER BY arrival LIMIT 1";
+        let mut next = connection.prepare_cached(sql)?;
+        let mut view = View::new(connection, self)?;
+        let mut absent = Vec::new();
+        while absent.len() < limit {
+            let arrival = self.met.first_missing(self.listed + 1);
+            let mut rows = next.query(params![self.id, arrival.cast_signed(), self.last.cast_signed()])?;
+            let Some(row) = rows.next()? else {
+                self.listed = self.last;
+                break;
+            };
+            // Where a claim was deleted, the next one may have been met.
+            self.listed = row.get::<_, i64>(1)?.cast_unsigned();
+            if !self.met.contains(self.listed) {
+                let crm_id: Box<str> = row.get(0)?;
+                let (staged, _) = view.staged_claim(&crm_id)?.unwrap_or_default();
+                let holder = view.holder(&crm_id, staged, Some(row.get(2)?))?;
+                absent.extend(holder.map(|record| (crm_id, record)));
+            }
+        }
+        Ok(absent)
+    }
+
+    fn open(&self, connection: &Connection, after: Option<&ChatId>, limit: usize) -> Result<Vec<Record>, Fault> {
+        let sql = "SELECT body, revision FROM contact INDEXED BY contact_open \
+                   WHERE instance = ?1 AND chat > ?2 AND state <> 'in_sync' ORDER BY chat LIMIT ?3";
+        let mut stored = connection.prepare_cached(sql)?;
+        let sql = "SELECT body FROM temp.staged WHERE chat > ?1 AND state <> 'in_sync' ORDER BY chat LIMIT ?2";
+        let mut staged = connection.prepare_cached(sql)?;
+        let mut view = View::new(connection, self)?;
+        let (mut open, mut after) = (Vec::new(), start(after));
+        // Stored records may be hidden by staged ones, so a page of them may yield less than a page.
+        while open.len() < limit {
+            let page = stored.query_map(params![self.id, after, count(limit)], read)?;
+            let page: Vec<Record> = page.collect::<Result<_, _>>()?;
+            let mut rows = staged.query(params![after, count(limit)])?;
+            let mut ours: Vec<Record> = Vec::new();
+            while let Some(row) = rows.next()? {
+                ours.push(parse(row.get_ref(0)?)?.record);
+            }
+            let full = [&page, &ours].into_iter().filter(|page| page.len() == limit);
+            let end = full.filter_map(|page| page.last()).map(|record| record.chat.clone()).min();
+            let is_in = |record: &Record| end.as_ref().is_none_or(|end| record.chat <= *end);
+            let mut merged: Vec<Record> = ours.into_iter().filter(is_in).collect();
+            for record in page.into_iter().filter(is_in) {
+                if !view.is_hidden(&record.chat)? {
+                    merged.push(record);
+                }
+            }
+            merged.sort_unstable_by(|one, other| one.chat.cmp(&other.chat));
+            open.append(&mut merged);
+            match end {
+                Some(end) => after = end.to_string(),
+                None => break,
+            }
+        }
+        open.truncate(limit);
+        Ok(open)
+    }
+
+    fn tally(&self) -> Tally {
+        let none = Bits::default();
+        let met = |others| self.met.count_without(self.last, others);
+        Tally {
+            claims: self.claims,
+            met: met([&none, &none]),
+            unchanged: met([&self.met_open, &self.touched]) + self.staged_in_sync,
+            staged: self.staged,
+        }
+    }
+}
+
+#[async_trait]
+impl Diff for SqliteDiff {
+    async fn compare(&mut self, rows: Arc<[Incoming]>) -> Result<Vec<Verdict>, LedgerError> {
+        self.call(move |progress, connection| progress.compare(connection, &rows)).await
+    }
+
+    async fn stage(&mut self, writes: Vec<Write>) -> Result<(), LedgerError> {
+        self.call(move |progress, connection| progress.stage(connection, writes)).await
+    }
+
+    async fn find(&mut self, chats: &[ChatId]) -> Result<Vec<Record>, LedgerError> {
+        let chats = chats.to_vec();
+        self.call(move |progress, connection| {
+            let mut view = View::new(connection, progress)?;
+            let mut found: Vec<Record> = Vec::new();
+            for chat in &chats {
+                for named in [Named::Chat, Named::Alias] {
+                    found.extend(view.get(named, chat)?);
+                }
+            }
+            found.sort_unstable_by(|one, other| one.chat.cmp(&other.chat));
+            found.dedup_by(|one, other| one.chat == other.chat);
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn absent(&mut self, limit: usize) -> Result<Vec<(Box<str>, Record)>, LedgerError> {
+        self.call(move |progress, connection| progress.absent(connection, limit)).await
+    }
+
+    async fn open(&mut self, after: Option<&ChatId>, limit: usize) -> Result<Vec<Record>, LedgerError> {
+        let after = after.cloned();
+        self.call(move |progress, connection| progress.open(connection, after.as_ref(), limit)).await
+    }
+
+    async fn tally(&mut self) -> Result<Tally, LedgerError> {
+        self.call(|progress, _| Ok(progress.tally())).await
+    }
+
+    async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
+        let Self { file, session } = *self;
+        blocking(move || {
+            let _turn = file.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            session.apply().map_err(|fault| fault.explain(&file.name))
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for SqliteDiff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteDiff").field("file", &self.file.name).finish_non_exhaustive()
+    }
+}
+
+/// Whether a row claims a record that waits for nothing.
+fn is_settled(record: &Record) -> bool {
+    record.status == Status::InSync && !record.claims.is_empty()
+}

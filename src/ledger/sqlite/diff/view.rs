@@ -1,0 +1,172 @@
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params, types::ValueRef};
+
+use super::Progress;
+use crate::{
+    ChatId,
+    ledger::{
+        Write,
+        sqlite::{fault::Fault, record::read},
+    },
+    record::Record,
+};
+
+/// Takes a staged write.
+pub(super) fn parse(text: ValueRef<'_>) -> Result<Write, Fault> {
+    let text = text.as_str().map_err(rusqlite::Error::from)?;
+    Ok(serde_json::from_str(text)?)
+}
+
+/// By what a record is looked for.
+#[derive(Clone, Copy)]
+pub(super) enum Named {
+    Chat,
+    Alias,
+}
+
+/// The records as a session sees them: the staged ones in place of the stored.
+pub(super) struct View<'c> {
+    instance: Option<i64>,
+    has_staged: bool,
+    has_gone: bool,
+    /// Whether any record has any, stored or staged.
+    has_aliases: bool,
+    staged: CachedStatement<'c>,
+    gone: CachedStatement<'c>,
+    by_id: CachedStatement<'c>,
+    by_chat: CachedStatement<'c>,
+    alias: CachedStatement<'c>,
+    staged_alias: CachedStatement<'c>,
+    staged_claim: CachedStatement<'c>,
+}
+
+impl<'c> View<'c> {
+    pub(super) fn new(connection: &'c Connection, progress: &Progress) -> Result<Self, Fault> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM alias WHERE instance = ?1)";
+        Ok(Self {
+            instance: progress.id,
+            has_staged: progress.staged > 0,
+            has_gone: progress.has_gone,
+            has_aliases: progress.has_aliases
+                || connection.prepare_cached(sql)?.query_row([progress.id], |row| row.get(0))?,
+            staged: connection.prepare_cached("SELECT body FROM temp.staged WHERE chat = ?1")?,
+            gone: connection.prepare_cached("SELECT 1 FROM temp.gone WHERE chat = ?1")?,
+            by_id: connection.prepare_cached("SELECT body, revision, chat FROM contact WHERE id = ?1")?,
+            by_chat: connection
+                .prepare_cached("SELECT body, revision FROM contact WHERE instance = ?1 AND chat = ?2")?,
+            alias: connection.prepare_cached("SELECT contact FROM alias WHERE instance = ?1 AND alias = ?2")?,
+            staged_alias: connection.prepare_cached("SELECT chat FROM temp.staged_alias WHERE alias = ?1")?,
+            staged_claim: connection.prepare_cached("SELECT chat, is_met FROM temp.staged_claim WHERE crm_id = ?1")?,
+        })
+    }
+
+    /// Takes note of what was staged meanwhile.
+    pub(super) fn look_again(&mut self, progress: &Progress) {
+        self.has_staged = progress.staged > 0;
+        self.has_gone = progress.has_gone;
+        self.has_aliases |= progress.has_aliases;
+    }
+
+    /// The write that is staged for a chat.
+    pub(super) fn staged(&mut self, chat: &str) -> Result<Option<Write>, Fault> {
+        if !self.has_staged {
+            return Ok(None);
+        }
+        let mut rows = self.staged.query([chat])?;
+        rows.next()?.map(|row| parse(row.get_ref(0)?)).transpose()
+    }
+
+    /// Whether the stored record of a chat is not to be seen.
+    pub(super) fn is_hidden(&mut self, chat: &ChatId) -> Result<bool, Fault> {
+        Ok((self.has_staged && self.staged.exists([chat.as_str()])?) || self.is_gone(chat.as_str())?)
+    }
+
+    fn is_gone(&mut self, chat: &str) -> Result<bool, Fault> {
+        Ok(self.has_gone && self.gone.exists([chat])?)
+    }
+
+    /// The record that has this chat, or else this alias.
+    pub(super) fn resolve(&mut self, chat: &ChatId) -> Result<Option<Record>, Fault> {
+        match self.get(Named::Chat, chat)? {
+            None => self.get(Named::Alias, chat),
+            found => Ok(found),
+        }
+    }
+
+    pub(super) fn get(&mut self, named: Named, chat: &ChatId) -> Result<Option<Record>, Fault> {
+        match named {
+            Named::Chat => self.by_chat(chat),
+            Named::Alias => Ok(self.by_alias(chat)?.filter(|record| record.answers_to(chat))),
+        }
+    }
+
+    fn by_chat(&mut self, chat: &ChatId) -> Result<Option<Record>, Fault> {
+        if let Some(write) = self.staged(chat.as_str())? {
+            return Ok(Some(write.record));
+        }
+        if self.is_gone(chat.as_str())? {
+            return Ok(None);
+        }
+        self.stored(chat)
+    }
+
+    /// The record of a chat as it is stored.
+    pub(super) fn stored(&mut self, chat: &ChatId) -> Result<Option<Record>, Fault> {
+        Ok(self.by_chat.query_row(params![self.instance, chat.as_str()], read).optional()?)
+    }
+
+    fn by_alias(&mut self, alias: &ChatId) -> Result<Option<Record>, Fault> {
+        if self.has_aliases && self.has_staged {
+            let chat: Option<String> = self.staged_alias.query_row([alias.as_str()], |row| row.get(0)).optional()?;
+            if let Some(chat) = chat {
+                return Ok(self.staged(&chat)?.map(|write| write.record));
+            }
+        }
+        match self.stored_alias(alias)? {
+            Some(contact) => self.by_id(contact),
+            None => Ok(None),
+        }
+    }
+
+    /// The contact that has an alias in the store.
+    pub(super) fn stored_alias(&mut self, alias: &ChatId) -> Result<Option<i64>, Fault> {
+        if !self.has_aliases {
+            return Ok(None);
+        }
+        Ok(self.alias.query_row(params![self.instance, alias.as_str()], |row| row.get(0)).optional()?)
+    }
+
+    /// The record that has a claim: whose it is by what is staged, or else in the store.
+    pub(super) fn holder(
+        &mut self,
+        crm_id: &str,
+        staged: Option<String>,
+        stored: Option<i64>,
+    ) -> Result<Option<Record>, Fault> {
+        let record = match (staged, stored) {
+            (Some(chat), _) => self.staged(&chat)?.map(|write| write.record),
+            (None, Some(contact)) => self.by_id(contact)?,
+            (None, None) => None,
+        };
+        Ok(record.filter(|record| record.claim(crm_id).is_some()))
+    }
+
+    /// Who has a claim by what is staged, and whether a row without a stored claim was compared with it.
+    pub(super) fn staged_claim(&mut self, crm_id: &str) -> Result<Option<(Option<String>, bool)>, Fault> {
+        Ok(self.staged_claim.query_row([crm_id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+
+    fn by_id(&mut self, contact: i64) -> Result<Option<Record>, Fault> {
+        let mut rows = self.by_id.query([contact])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        if !self.has_staged && !self.has_gone {
+            return Ok(Some(read(row)?));
+        }
+        let chat: String = row.get(2)?;
+        let stored = read(row)?;
+        drop(rows);
+        if let Some(write) = self.staged(&chat)? {
+            return Ok(Some(write.record));
+        }
+        Ok(if self.is_gone(&chat)? { None } else { Some(stored) })
+    }
+}

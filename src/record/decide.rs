@@ -1,0 +1,524 @@
+//! What happens to a record: pure, synchronous, total; the only place that holds policy.
+
+use std::time::Duration;
+
+use super::{Cause, Claim, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen, Sent, Status, Wish};
+#[cfg(doc)]
+use crate::book::AddressBook;
+use crate::{Error, ErrorClass, ErrorKind, RetryPolicy, crm::RowDigest, time::Timestamp};
+
+#[cfg(test)]
+mod tests;
+
+/// Something that happened to one contact.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// CRM lane: a row claims the person, or claims something else than before. Dropped if the row is known at a newer version.
+    Claimed {
+        /// The claim; its cause is found out.
+        claim: Claim,
+        /// Whether it goes before the bulk of the others.
+        urgent: bool,
+    },
+    /// CRM lane: a row claims the person no more, because it is gone or names another one now.
+    Unclaimed {
+        /// The row.
+        crm_id: Box<str>,
+    },
+    /// Observer lane: the address book showed this name; `None` if the person is not saved.
+    Seen {
+        /// The name.
+        name: Option<Box<str>>,
+        /// When it showed it, if that is known: the moment that was reported, or the one at which a read began. `None` for a read
+        /// during which nothing happened to the record, neither here nor in a request that was on its way: it is newer than
+        /// everything.
+        at: Option<Timestamp>,
+    },
+    /// Observer lane: nobody knows the phone behind this privacy id.
+    PhoneUnknown,
+    /// Pusher lane: it is about to call.
+    Begin {
+        /// The run that calls.
+        run: u64,
+    },
+    /// Pusher lane: it did not call after all, so what was written down by [`Begin`](Self::Begin) is taken back.
+    Cancel,
+    /// Pusher lane: the API acknowledged the call.
+    Acknowledged,
+    /// Pusher lane: the call failed.
+    Failed(Failure),
+    /// Any lane: the clock was set back, so moments in the record may lie too far ahead.
+    ClockSetBack,
+}
+
+impl Event {
+    /// A row of the CRM, without a version, wants a name.
+    #[must_use]
+    pub fn claimed(crm_id: &str, wish: Wish) -> Self {
+        let claim = Claim::new(crm_id, None, RowDigest::default(), Some(wish));
+        Self::Claimed { claim, urgent: false }
+    }
+}
+
+/// How a call failed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// What happened.
+    pub kind: ErrorKind,
+    /// What the server said.
+    pub message: Option<Box<str>>,
+    /// Whether the request may have been carried out.
+    pub is_in_doubt: bool,
+    /// How long the server asked to wait.
+    pub retry_after: Option<Duration>,
+    /// A random number from 0 to 1: how much of the backoff to take.
+    pub jitter: f64,
+    /// Whose fault it is.
+    pub blame: Blame,
+}
+
+impl Failure {
+    /// Takes what a record remembers out of an error.
+    #[must_use]
+    pub fn new(error: &Error, blame: Blame, jitter: f64) -> Self {
+        Self {
+            kind: error.kind(),
+            message: error.message().map(Into::into),
+            is_in_doubt: error.is_in_doubt(),
+            retry_after: error.retry_after(),
+            jitter,
+            blame,
+        }
+    }
+}
+
+/// Whose fault a failure is, as far as the calls around it tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Blame {
+    /// The contact's: others work.
+    Contact,
+    /// Nobody can tell yet, because no call works: the contact is tried again later, after others, and is never parked for it.
+    Unclear,
+    /// The instance's: the contact is left as it was.
+    Instance,
+}
+
+/// What to do once a decision is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Call with the name in doubt.
+    Call,
+    /// Keep the name that was overwritten, in the same transaction.
+    Overwritten(Overwritten),
+    /// The claim was older than the one in the record and was dropped.
+    Stale,
+}
+
+/// What an event makes of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "a decision that is not carried out is lost"]
+pub struct Decision {
+    /// The record as it is to be stored.
+    pub record: Record,
+    /// What is to be done.
+    pub effects: Vec<Effect>,
+    /// Whether the record differs from what it was, so that it has to be stored.
+    pub is_changed: bool,
+}
+
+impl Decision {
+    /// Whether the call is to be made once the record is stored.
+    #[must_use]
+    pub fn calls(&self) -> bool {
+        self.effects.contains(&Effect::Call)
+    }
+
+    /// The name that was overwritten, if one was.
+    #[must_use]
+    pub fn overwritten(&self) -> Option<&Overwritten> {
+        self.effects.iter().find_map(|effect| if let Effect::Overwritten(text) = effect { Some(text) } else { None })
+    }
+}
+
+/// The numbers that decisions are made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// How long a request can take effect from the moment it is written down: the address book's
+    /// [`deadline`](AddressBook::deadline) and the time between the mark and the call.
+    pub deadline: Duration,
+    /// How long a contact that failed is left alone. The number of attempts counts within one run only.
+    pub backoff: RetryPolicy,
+    /// After how many attempts a contact is parked whose answers cannot be understood, or whose refusal nobody can explain.
+    pub unclear_attempts: u32,
+}
+
+impl Policy {
+    /// How much earlier than now a single change is queued, so that it overtakes the bulk of a snapshot but nobody waits for ever.
+    pub const HEAD_START: Duration = Duration::from_secs(30 * 86_400);
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(35),
+            backoff: RetryPolicy::default()
+                .max_attempts(6)
+                .backing_off(Duration::from_secs(1), Duration::from_secs(300)),
+            unclear_attempts: 6,
+        }
+    }
+}
+
+/// Decides what an event makes of a record, and what is to be done.
+///
+/// Never waits, never calls, never reads a clock: the same arguments give the same answer. Each event touches only the part of
+/// the record that its lane writes; the [`Status`] follows from the whole.
+pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) -> Decision {
+    let mut next = record.clone();
+    let effect = match event {
+        Event::Claimed { claim, urgent } => claimed(&mut next, claim, urgent, now),
+        Event::Unclaimed { crm_id } => {
+            unclaimed(&mut next, &crm_id, now);
+            None
+        }
+        Event::Seen { name, at } => seen(&mut next, name, at, now),
+        Event::PhoneUnknown => {
+            phone_unknown(&mut next, now);
+            None
+        }
+        Event::Begin { run } => begin(&mut next, run, policy, now),
+        Event::Cancel => {
+            cancel(&mut next, now);
+            None
+        }
+        Event::Acknowledged => acknowledged(&mut next, policy, now),
+        Event::Failed(failure) => {
+            failed(&mut next, failure, policy, now);
+            None
+        }
+        Event::ClockSetBack => {
+            clock_set_back(&mut next, policy, now);
+            None
+        }
+    };
+    let is_changed = next != *record;
+    Decision { record: next, effects: effect.into_iter().collect(), is_changed }
+}
+
+/// Makes one record of two of the same person: a mapping was learnt that joins them. The person is written to under the chat of
+/// `kept`.
+///
+/// Claims are joined; of two claims of one row the newer version wins. What was seen under a privacy id was seen of the person. What is
+/// known of another phone's entry in the address book is dropped: it is another entry, which nobody writes to any more. Two phones
+/// are joined only while no request for the absorbed one is [in doubt](Pushed::in_doubt): `kept` does not remember it.
+#[must_use]
+pub fn merge(kept: &Record, absorbed: Record, now: Timestamp) -> Record {
+    let mut next = kept.clone();
+    let before = kept.wanted().cloned();
+    let place = queue(kept, now).min(queue(&absorbed, now));
+    if absorbed.chat.is_lid() && absorbed.seen.as_ref().map(|seen| seen.at) > kept.seen.as_ref().map(|seen| seen.at) {
+        next.seen = absorbed.seen;
+    }
+    for alias in std::iter::once(absorbed.chat).chain(absorbed.aliases) {
+        if !next.answers_to(&alias) {
+            next.aliases.push(alias);
+        }
+    }
+    next.aliases.sort_unstable();
+    for claim in absorbed.claims {
+        match next.claims.iter_mut().find(|held| held.crm_id == claim.crm_id) {
+            None => insert(&mut next.claims, claim),
+            // Without versions nobody knows which is newer. Either will do: the next export corrects it by its digest.
+            Some(held) if (claim.version, claim.digest) > (held.version, held.digest) => *held = claim,
+            Some(_) => {}
+        }
+    }
+    wish_changed(&mut next, before.as_ref(), place, now);
+    next
+}
+
+fn insert(claims: &mut Vec<Claim>, claim: Claim) {
+    let at = claims.partition_point(|other| other.crm_id < claim.crm_id);
+    claims.insert(at, claim);
+}
+
+fn claimed(record: &mut Record, mut claim: Claim, urgent: bool, now: Timestamp) -> Option<Effect> {
+    let before = record.wanted().cloned();
+    if let Some(at) = record.claims.iter().position(|held| held.crm_id == claim.crm_id) {
+        let held = &record.claims[at];
+        if claim.version.is_some() && claim.version < held.version {
+            return Some(Effect::Stale);
+        }
+        claim.version = claim.version.or(held.version);
+        claim.cause = held.cause;
+        record.claims[at] = claim;
+    } else {
+        insert(&mut record.claims, claim);
+    }
+    let head_start = if urgent { Policy::HEAD_START } else { Duration::ZERO };
+    wish_changed(record, before.as_ref(), queue(record, now).min(now.before(head_start)), now);
+    None
+}
+
+fn unclaimed(record: &mut Record, crm_id: &str, now: Timestamp) {
+    let before = record.wanted().cloned();
+    record.claims.retain(|claim| &*claim.crm_id != crm_id);
+    wish_changed(record, before.as_ref(), queue(record, now), now);
+}
+
+/// Brings cause and status up to a wish that may have changed.
+fn wish_changed(record: &mut Record, before: Option<&Wish>, place: Timestamp, now: Timestamp) {
+    let wanted = record.wanted();
+    let old = before.or(record.pushed.sent.as_ref().map(|sent| &sent.wish));
+    let cause = wanted.zip(old).and_then(|(new, old)| cause(old, new));
+    if before.map(|wish| &wish.name) != wanted.map(|wish| &wish.name)
+        && let ([claim], Some(cause)) = (&mut *record.claims, cause)
+    {
+        claim.cause = cause;
+    }
+    restatus(record, place, now);
+}
+
+/// Why the new wish differs from the old one, if it does; that a stage changed is said before that a name did.
+fn cause(old: &Wish, new: &Wish) -> Option<Cause> {
+    if old.name == new.name {
+        None
+    } else if old.tag != new.tag && old.rules == new.rules {
+        Some(Cause::Stage)
+    } else if old.base != new.base {
+        Some(Cause::Name)
+    } else {
+        Some(Cause::Rules)
+    }
+}
+
+fn seen(record: &mut Record, name: Option<Box<str>>, at: Option<Timestamp>, now: Timestamp) -> Option<Effect> {
+    // A clock that runs ahead must not freeze the contact, or end a doubt before its time.
+    let at = at.map(|at| at.min(now));
+    let last = record.seen.as_ref().map(|seen| seen.at).max(record.pushed.sent.as_ref().map(|sent| sent.at));
+    if at.is_some_and(|at| Some(at) <= last) {
+        return None;
+    }
+    // That a contact is not saved is news where nothing was known of it.
+    let is_known = record.seen.is_some() || record.pushed.sent.is_some();
+    if is_known && record.pushed.in_doubt.is_none() && record.shown().as_deref() == name.as_deref() {
+        return None;
+    }
+    // A request in doubt took effect, or may have before somebody saved another name: what it replaced would be forgotten otherwise.
+    let doubt = record.pushed.in_doubt.as_ref();
+    let may_have_replaced = doubt.filter(|_| record.shown().as_deref() != name.as_deref());
+    let overwritten = may_have_replaced.and_then(|doubt| overwritten(record, &doubt.wish, doubt.run, now));
+    // What was read just now is newest, even if the clock stands still or was set back.
+    let after = last.map_or(Timestamp::default(), |last| last.after(Duration::from_millis(1)));
+    record.seen = Some(Seen { name, at: at.unwrap_or(now.max(after)) });
+    // What is seen once no request can take effect any more answers for all of them.
+    if record.pushed.in_doubt.as_ref().is_some_and(|doubt| doubt.until <= at.unwrap_or(now)) {
+        record.pushed.in_doubt = None;
+    }
+    restatus(record, queue(record, now), now);
+    overwritten.map(Effect::Overwritten)
+}
+
+/// The name that `by` replaced, if there was another.
+fn overwritten(record: &Record, by: &Wish, run: u64, at: Timestamp) -> Option<Overwritten> {
+    let text = record.shown().filter(|text| !text.is_empty() && !by.name.is_full(text))?;
+    Some(Overwritten { chat: record.chat.clone(), text: text.into(), by: by.clone(), run, at })
+}
+
+fn phone_unknown(record: &mut Record, now: Timestamp) {
+    if record.chat.is_lid() && matches!(record.status, Status::Due { .. } | Status::Held { .. }) {
+        record.status = Status::Held { reason: Hold::NoPhone, since: now };
+    }
+}
+
+fn begin(record: &mut Record, run: u64, policy: &Policy, now: Timestamp) -> Option<Effect> {
+    let is_due = record.status.due_at().is_some_and(|due| due <= now);
+    // The digits of a privacy id are no phone: it is resolved first.
+    if !is_due || record.chat.is_lid() {
+        return None;
+    }
+    let wish = record.wanted()?.clone();
+    if free_at(record, &wish) > now {
+        return None;
+    }
+    bring_back(record, policy, now);
+    let Pushed { in_doubt, late_until, .. } = &mut record.pushed;
+    // Those that can still take effect are for the same name; another process may have given them more time. Those that cannot any more
+    // may have set another name: should this request come to nothing, that is still unknown.
+    let earlier_until = in_doubt.take().map(|doubt| doubt.until).max(late_until.take().filter(|until| *until > now));
+    let until = earlier_until.unwrap_or_default().max(now.after(policy.deadline));
+    *in_doubt = Some(InDoubt { wish, run, since: now, until, earlier_until });
+    Some(Effect::Call)
+}
+
+/// Leaves in doubt what was before the last request, which is known to have done nothing.
+fn cancel(record: &mut Record, now: Timestamp) {
+    if let Some(doubt) = record.pushed.in_doubt.take() {
+        record.pushed.in_doubt = doubt.earlier_until.map(|until| InDoubt { until, earlier_until: None, ..doubt });
+        restatus(record, queue(record, now), now);
+    }
+}
+
+fn acknowledged(record: &mut Record, policy: &Policy, now: Timestamp) -> Option<Effect> {
+    bring_back(record, policy, now);
+    let InDoubt { wish, run, earlier_until, .. } = record.pushed.in_doubt.take()?;
+    let overwritten = overwritten(record, &wish, run, now);
+    let at = record.seen.as_ref().map_or(now, |seen| now.max(seen.at));
+    record.pushed.sent = Some(Sent { wish, run, at });
+    record.pushed.late_until = earlier_until;
+    record.pushed.failure = None;
+    restatus(record, queue(record, now), now);
+    overwritten.map(Effect::Overwritten)
+}
+
+fn failed(record: &mut Record, failure: Failure, policy: &Policy, now: Timestamp) {
+    let Some(doubt) = record.pushed.in_doubt.clone() else { return };
+    let is_about_wish = record.wanted().is_some_and(|wish| wish.name == doubt.wish.name);
+    let wish = doubt.wish.name.fingerprint();
+    if failure.is_in_doubt {
+        // The whole deadline from the moment of sending, whatever answered: a gateway gives up before its server does.
+        record.pushed.in_doubt = Some(InDoubt { earlier_until: None, ..doubt });
+    } else {
+        cancel(record, now);
+    }
+    if failure.blame != Blame::Instance && is_about_wish {
+        let last = record.pushed.failure.as_ref().filter(|last| last.wish == wish);
+        let (attempts, unclear) = last.map_or((0, 0), |last| (last.attempts, last.unclear));
+        let attempts = attempts.saturating_add(1);
+        let counts = is_unclear(failure.kind) && failure.blame == Blame::Contact;
+        let unclear = unclear.saturating_add(counts.into());
+        let retry_at = if is_final(&failure, unclear, policy) {
+            None
+        } else {
+            // No random number, or one beyond its range, is taken as the whole backoff: a longer wait is never wrong.
+            let jitter = if failure.jitter < 1.0 { failure.jitter } else { LONGEST_JITTER };
+            let backoff = policy.backoff.backoff(attempts, jitter);
+            Some(now.after(backoff.max(failure.retry_after.unwrap_or_default())))
+        };
+        let Failure { kind, message, .. } = failure;
+        record.pushed.failure = Some(LastFailure { wish, attempts, unclear, at: now, retry_at, kind, message });
+    }
+    restatus(record, queue(record, now), now);
+}
+
+/// As good as 1, by which the longest of all durations can be multiplied without an overflow.
+const LONGEST_JITTER: f64 = 1.0 - f64::EPSILON;
+
+/// Whether failures of the kind are counted, because repeating may never help and nobody can tell.
+fn is_unclear(kind: ErrorKind) -> bool {
+    match kind.class() {
+        ErrorClass::Transient => matches!(kind, ErrorKind::Unclear | ErrorKind::Decode),
+        ErrorClass::Wait => false,
+        ErrorClass::Contact | ErrorClass::Instance | ErrorClass::Configuration => true,
+    }
+}
+
+/// Whether only a person or a new wish helps.
+fn is_final(failure: &Failure, unclear: u32, policy: &Policy) -> bool {
+    let is_refused = failure.kind.class() == ErrorClass::Contact;
+    let is_enough = is_unclear(failure.kind) && unclear >= policy.unclear_attempts;
+    failure.blame == Blame::Contact && (is_refused || is_enough)
+}
+
+/// Brings moments back that lie further ahead than they could if the clock had always been right.
+fn clock_set_back(record: &mut Record, policy: &Policy, now: Timestamp) {
+    bring_back(record, policy, now);
+    let Record { pushed: Pushed { sent, failure, .. }, seen, status, .. } = record;
+    let mut newest = now;
+    if let Some(sent) = sent {
+        let is_drift = seen.as_ref().is_some_and(|seen| seen.at > sent.at);
+        sent.at = sent.at.min(now);
+        if is_drift {
+            newest = now.max(sent.at.after(Duration::from_millis(1)));
+        }
+    }
+    if let Some(seen) = seen {
+        seen.at = seen.at.min(newest);
+    }
+    if let Some(LastFailure { at, retry_at, .. }) = failure {
+        if let Some(until) = retry_at {
+            *until = (*until).min(now.after(until.since(*at)));
+        }
+        *at = (*at).min(now);
+    }
+    if let Status::Held { since, .. } = status {
+        *since = (*since).min(now);
+    }
+    restatus(record, queue(record, now), now);
+}
+
+/// A moment that lies as far ahead as it did when it was set, at the most.
+fn brought_back(moment: Timestamp, since: Timestamp, now: Timestamp) -> Timestamp {
+    moment.min(now.after(moment.since(since)))
+}
+
+/// Shortens what is left of requests to what it was when they were made, which is all that a clock set back leaves to know.
+fn bring_back(record: &mut Record, policy: &Policy, now: Timestamp) {
+    let Pushed { sent, in_doubt, late_until, .. } = &mut record.pushed;
+    if let Some(InDoubt { since, until, earlier_until, .. }) = in_doubt {
+        *until = brought_back(*until, *since, now);
+        *earlier_until = earlier_until.map(|earlier| brought_back(earlier, *since, now));
+        *since = (*since).min(now);
+    }
+    if let (Some(until), Some(sent)) = (late_until, sent) {
+        *until = (*until).min(now.after(policy.deadline.max(until.since(sent.at))));
+    }
+}
+
+/// The record's place in the queue, if it has one, or the end of it.
+fn queue(record: &Record, now: Timestamp) -> Timestamp {
+    record.status.due_at().map_or(now, |at| at.min(now))
+}
+
+/// Finds out what the contact waits for; if it is due, from its place in the queue on.
+fn restatus(record: &mut Record, place: Timestamp, now: Timestamp) {
+    record.pushed.late_until = record.pushed.late_until.filter(|until| *until > now);
+    record.status = status(record, place);
+}
+
+fn status(record: &Record, place: Timestamp) -> Status {
+    if record.claims.len() > 1 {
+        return Status::Parked { reason: Park::Competing };
+    }
+    let Some(wish) = record.wanted() else { return Status::InSync };
+    if is_shown(record, wish) {
+        return Status::InSync;
+    }
+    if let Status::Held { .. } = record.status
+        && record.chat.is_lid()
+    {
+        return record.status;
+    }
+    let retry_at = match record.failure() {
+        Some(LastFailure { retry_at: None, .. }) => return Status::Parked { reason: Park::Refused },
+        Some(LastFailure { retry_at: Some(at), .. }) => *at,
+        None => Timestamp::default(),
+    };
+    Status::Due { at: place.max(retry_at).max(free_at(record, wish)) }
+}
+
+/// Whether the address book shows the wish, and no older request can change that.
+fn is_shown(record: &Record, wish: &Wish) -> bool {
+    let is_undoubted = match &record.pushed.in_doubt {
+        // Seen since it was sent: if it takes effect only now, it sets the same name again.
+        Some(doubt) => doubt.wish.name == wish.name && record.seen.as_ref().is_some_and(|seen| seen.at > doubt.since),
+        None => true,
+    };
+    let is_quiet = record.pushed.late_until.is_none()
+        || record.pushed.sent.as_ref().is_some_and(|sent| sent.wish.name == wish.name);
+    is_undoubted && is_quiet && record.shows(&wish.name)
+}
+
+/// From when on the wish may be sent: once no older request for another name can take effect any more.
+fn free_at(record: &Record, wish: &Wish) -> Timestamp {
+    let Pushed { sent, in_doubt, late_until, .. } = &record.pushed;
+    let doubt = in_doubt.as_ref().filter(|doubt| doubt.wish.name != wish.name).map(|doubt| doubt.until);
+    let late = late_until.filter(|_| sent.as_ref().is_none_or(|sent| sent.wish.name != wish.name));
+    doubt.max(late).unwrap_or_default()
+}

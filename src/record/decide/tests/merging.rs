@@ -1,0 +1,123 @@
+//! Two records of one person become one.
+
+use super::{laws::any_record, *};
+
+fn of(chat: &str, claims: &[(&str, Option<u64>, &str)]) -> Record {
+    claims.iter().fold(Record::new(chat.parse().unwrap()), |record, (crm_id, version, name)| {
+        after(&record, claim(crm_id, *version, Some(wish(name))), T)
+    })
+}
+
+#[test]
+fn the_phone_of_a_privacy_id_takes_over_its_claim_and_its_place_in_the_queue() {
+    let merged = merge(&new(), of(LID, &[("7", None, "Ann")]), at(50));
+    assert_eq!(merged.aliases, [LID.parse().unwrap()]);
+    assert_eq!(merged.wanted(), Some(&wish("Ann")));
+    assert_eq!(merged.status, due(0));
+    assert!(calls(&merged, at(50)));
+    assert_eq!(merge(&wanting("Ann"), of(LID, &[]), at(50)).status, due(0), "its own place is kept as well");
+}
+
+#[test]
+fn a_held_privacy_id_frees_its_claim_once_the_phone_is_known() {
+    let held = after(&of(LID, &[("7", None, "Ann")]), Event::PhoneUnknown, at(1));
+    assert_eq!(merge(&new(), held, at(9)).status, due(9));
+}
+
+#[test]
+fn two_rows_for_one_person_compete() {
+    let merged = merge(&wanting("Ann"), of(LID, &[("8", None, "Bob")]), T);
+    assert_eq!((merged.claims.len(), merged.status), (2, Status::Parked { reason: Park::Competing }));
+}
+
+#[test]
+fn the_newest_version_of_a_row_wins() {
+    for (kept, absorbed, wanted) in [
+        (Some(1), Some(2), "Bob"),
+        (Some(2), Some(1), "Ann"),
+        (None, Some(1), "Bob"),
+        (Some(1), None, "Ann"),
+        (Some(1), Some(1), "Ann"),
+    ] {
+        let merged = merge(&of(PHONE, &[("7", kept, "Ann")]), of(LID, &[("7", absorbed, "Bob")]), T);
+        assert_eq!(merged.wanted(), Some(&wish(wanted)), "{kept:?} {absorbed:?}");
+    }
+}
+
+#[test]
+fn a_row_that_is_in_both_is_kept_as_it_was() {
+    let renamed = after(&of(PHONE, &[("7", None, "Ann")]), Event::claimed("7", wish("Bob")), T);
+    assert_eq!(merge(&renamed, of(LID, &[("7", None, "Bob")]), T).claims, renamed.claims);
+    assert_eq!(renamed.claims[0].cause, Cause::Name);
+}
+
+#[test]
+fn a_failure_says_nothing_of_a_wish_that_comes_by_merging_which_says_its_cause() {
+    let failed = Event::Failed(failure(ErrorKind::Rejected, Blame::Contact));
+    let parked = after(&begun(&of(PHONE, &[("7", Some(1), "Ann")]), T), Event::Cancel, T);
+    let parked = after(&begun(&parked, T), failed, T);
+    let merged = merge(&parked, of(LID, &[("7", Some(2), "Bob")]), at(5));
+    assert_eq!((merged.failure(), merged.status), (None, due(0)));
+    assert_eq!(merged.claims[0].cause, Cause::Name);
+    let freed = after(&showing("Ann"), Event::Unclaimed { crm_id: "7".into() }, T);
+    assert_eq!(merge(&freed, of(LID, &[("8", None, "Bob")]), T).claims[0].cause, Cause::Name);
+}
+
+#[test]
+fn p8_what_was_seen_under_a_privacy_id_is_seen_of_the_person() {
+    let lid = after(&of(LID, &[("7", None, "Ann")]), saw("Mum"), at(1));
+    let merged = merge(&new(), lid.clone(), at(2));
+    assert_eq!(merged.shown().as_deref(), Some("Mum"));
+    let done = decide(&begun(&merged, at(3)), Event::Acknowledged, &policy(), at(4));
+    assert_eq!(done.overwritten().map(|text| &*text.text), Some("Mum"));
+    let newer = after(&new(), saw("Mother"), at(2));
+    assert_eq!(merge(&newer, lid.clone(), at(3)).shown().as_deref(), Some("Mother"));
+    let same = after(&new(), saw("Mother"), at(1));
+    assert_eq!(merge(&same, lid.clone(), at(3)).shown().as_deref(), Some("Mother"));
+    let older = after(&new(), saw("Mother"), T);
+    assert_eq!(merge(&older, lid, at(3)).shown().as_deref(), Some("Mum"));
+}
+
+#[test]
+fn what_was_seen_of_another_phone_is_another_entry() {
+    let variant = after(&of("5511987654321@c.us", &[("7", None, "Ann")]), saw("Ann"), at(1));
+    assert_eq!(merge(&new(), variant, at(2)).status, due(2));
+}
+
+#[test]
+fn a_person_answers_to_every_id_once() {
+    let mut lid = of(LID, &[]);
+    lid.aliases = vec!["5511987654321@c.us".parse().unwrap(), PHONE.parse().unwrap()];
+    let merged = merge(&merge(&new(), lid.clone(), T), lid, T);
+    assert_eq!(merged.aliases, [LID.parse().unwrap(), "5511987654321@c.us".parse().unwrap()]);
+}
+
+proptest! {
+    #[test]
+    fn merging_commutes_in_claims_and_loses_none(one in any_record(), other in any_record()) {
+        let claims = |record: Record| {
+            let parts = |claim: Claim| (claim.crm_id, claim.version, claim.digest, claim.wish);
+            record.claims.into_iter().map(parts).collect::<Vec<_>>()
+        };
+        let there = claims(merge(&one, other.clone(), T));
+        for claim in one.claims.iter().chain(&other.claims) {
+            prop_assert!(there.iter().any(|kept| kept.0 == claim.crm_id && kept.1 >= claim.version));
+        }
+        prop_assert!(there.iter().map(|claim| &claim.0).is_sorted_by(|one, other| one < other));
+        // The digest of a row says what it wants: two claims cannot differ in the wish alone.
+        prop_assume!(one.claims.iter().all(|claim| other.claim(&claim.crm_id).is_none_or(|twin| {
+            twin.digest != claim.digest || twin.version != claim.version || twin.wish == claim.wish
+        })));
+        prop_assert_eq!(there, claims(merge(&other, one, T)));
+    }
+
+    #[test]
+    fn merging_is_total_and_touches_no_mark(one in any_record(), other in any_record(), now: u64) {
+        let merged = merge(&one, other.clone(), Timestamp(now));
+        prop_assert_eq!(&merged.pushed.sent, &one.pushed.sent);
+        prop_assert_eq!(&merged.pushed.in_doubt, &one.pushed.in_doubt);
+        prop_assert!(merged.answers_to(&one.chat) && merged.answers_to(&other.chat));
+        prop_assert!(!merged.aliases.contains(&merged.chat));
+        prop_assert_eq!(merged.revision, one.revision);
+    }
+}

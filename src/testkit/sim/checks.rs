@@ -1,0 +1,92 @@
+//! What must hold once the faults have stopped and everything has settled.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{crm::Wanted, faulty::steady, server::Server, weather::Trouble};
+use crate::{
+    ChatId,
+    ledger::{Ledger, LedgerError, Query},
+    record::{Hold, Park, Record, Status},
+};
+
+/// How many refusals in words that are not known may park a contact, at the least.
+const UNCLEAR_ATTEMPTS: usize = 2;
+
+/// All records of the server's instance.
+pub(super) async fn records(server: &Server) -> Result<BTreeMap<ChatId, Record>, LedgerError> {
+    let mut records = BTreeMap::new();
+    let mut after: Option<ChatId> = None;
+    loop {
+        let query = Query::All { after: after.as_ref(), limit: 100 };
+        let page = steady(Ledger::fetch(server.ledger(), server.instance(), query)).await?;
+        let Some(last) = page.last() else { return Ok(records) };
+        after = Some(last.chat.clone());
+        records.extend(page.into_iter().map(|record| (record.chat.clone(), record)));
+    }
+}
+
+/// Holds the address book and the ledger to the CRM: P1, P4, P7 and P8.
+pub(super) async fn settled(server: &Server, wanted: &BTreeMap<ChatId, Wanted>, unknown: &BTreeSet<ChatId>) {
+    server.advance();
+    let records = match records(server).await {
+        Ok(records) => records,
+        Err(error) => return server.log().breach("P1", format_args!("the ledger cannot be read: {error}")),
+    };
+    for (chat, wanted) in wanted {
+        // Rows that compete for a privacy id are parked under it: nobody asks for its phone before that is solved.
+        let lid = server.lid_of(chat);
+        let record = records.get(chat).or_else(|| records.get(&lid?));
+        if let Some(detail) = person(chat, wanted, record, server) {
+            server.log().breach("P1", detail);
+        }
+    }
+    for lid in unknown {
+        let status = records.get(lid).map(|record| record.status);
+        let is_held = matches!(status, Some(Status::Held { reason: Hold::NoPhone, .. } | Status::InSync))
+            || matches!(status, Some(Status::Parked { reason: Park::Competing }));
+        if !is_held {
+            server.log().breach("P7", format_args!("nobody knows the phone behind {lid}, and it is {status:?}"));
+        }
+    }
+    for record in records.values() {
+        let Some(sent) = &record.pushed.sent else { continue };
+        let (chat, name) = (&record.chat, sent.wish.name.full());
+        if !server.has_acknowledged(chat, &name) {
+            server.log().breach("P4", format_args!("{name:?} of {chat} counts as sent and was never acknowledged"));
+        }
+    }
+    server.check_history().await;
+}
+
+/// What is wrong with one person, if something is.
+fn person(chat: &ChatId, wanted: &Wanted, record: Option<&Record>, server: &Server) -> Option<String> {
+    let status = record.map(|record| record.status);
+    let name = match wanted {
+        Wanted::Name(name) => name.full(),
+        Wanted::Competing => {
+            let is_parked = status == Some(Status::Parked { reason: Park::Competing });
+            return (!is_parked).then(|| format!("two rows claim {chat}, and it is {status:?}"));
+        }
+        Wanted::Nothing => {
+            let is_quiet = matches!(status, None | Some(Status::InSync));
+            return (!is_quiet).then(|| format!("nobody wants {chat} to be called anything, and it is {status:?}"));
+        }
+    };
+    let trouble = server.trouble_of(chat);
+    match status {
+        None => Some(format!("{chat} should be called {name:?}, and there is no record of it")),
+        Some(Status::InSync) => {
+            let shown = server.name(chat);
+            // What a person saved after us, and nobody looked at since, is no fault of ours.
+            let is_right = shown.as_ref() == Some(&name) || server.is_human(chat);
+            (!is_right).then(|| format!("{chat} counts as in sync with {name:?} and shows {shown:?}"))
+        }
+        Some(Status::Parked { reason: Park::Refused })
+            if trouble.is_some() || server.refusals(chat) >= UNCLEAR_ATTEMPTS =>
+        {
+            None
+        }
+        Some(Status::Due { .. }) if matches!(trouble, Some(Trouble::Fails | Trouble::Forbidden)) => None,
+        Some(status) => Some(format!("{chat} should be called {name:?} and is {status:?} after everything settled")),
+    }
+}

@@ -1,0 +1,438 @@
+//! One simulation from its first row to its last check.
+
+use std::{
+    future::Future,
+    mem,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use fastrand::Rng;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    chaos::{Chaos, Crash},
+    checks,
+    crm::{Crm, Delivery},
+    faulty::{FaultyBook, FaultyLedger},
+    log::{Happening, lock},
+    server::{Server, ServerBook},
+    weather::Trouble,
+};
+use crate::{
+    ContactSync, InstanceId, Pace,
+    crm::{self, CrmContact, RowError},
+    ledger::Ledger,
+    naming::{Funnel, Naming},
+    record::Status,
+    retry::RetryPolicy,
+    sync::{Guardrails, LookFirst, Report, SyncError},
+    time::{Clock, Timestamp},
+};
+
+/// Longer than any run takes that ends at all.
+const LONGEST_RUN: Duration = Duration::from_secs(3 * 86_400);
+
+/// How the engine is set, and how bad things are.
+#[derive(Debug, Clone)]
+struct Settings {
+    in_flight: usize,
+    pace: Pace,
+    max_wait: Duration,
+    look_first: LookFirst,
+    backoff: RetryPolicy,
+    is_versioned: bool,
+    ledger_failures: u32,
+    rounds: u32,
+    persons: u32,
+}
+
+impl Settings {
+    fn drawn(rng: &mut Rng) -> Self {
+        let pick = |rng: &mut Rng, from: &[u64]| rng.choice(from.iter().copied()).unwrap_or_default();
+        let pace = match rng.u32(0..4) {
+            0 => Pace::per_second(5),
+            1 => Pace::per_second(20),
+            _ => Pace::per_second(1),
+        };
+        let quick = RetryPolicy::default().backing_off(Duration::from_millis(100), Duration::from_secs(5));
+        let slow = RetryPolicy::default().max_attempts(6).backing_off(Duration::from_secs(1), Duration::from_secs(300));
+        Self {
+            in_flight: usize::try_from(pick(rng, &[1, 1, 2, 4])).unwrap_or(1),
+            pace,
+            max_wait: Duration::from_secs(pick(rng, &[0, 5, 60, 3_600])),
+            look_first: match rng.u32(0..10) {
+                0 => LookFirst::Never,
+                1 => LookFirst::Always,
+                _ => LookFirst::IfPossible,
+            },
+            backoff: if rng.bool() { quick } else { slow },
+            is_versioned: rng.u32(0..4) > 0,
+            ledger_failures: u32::try_from(pick(rng, &[0, 1, 5])).unwrap_or_default(),
+            rounds: rng.u32(3..9),
+            persons: rng.u32(2..11),
+        }
+    }
+}
+
+/// A process that runs an engine.
+struct Process {
+    book: ServerBook,
+    chaos: Arc<Chaos>,
+    sync: ContactSync,
+}
+
+/// Everything in one simulation.
+pub(super) struct World {
+    seed: u64,
+    settings: Settings,
+    clock: Clock,
+    ledger: Arc<dyn Ledger>,
+    server: Server,
+    naming: Naming,
+    crm: Mutex<Crm>,
+    rng: Mutex<Rng>,
+    is_faulty: Arc<AtomicBool>,
+    workers: Mutex<Vec<Arc<Process>>>,
+}
+
+/// When simulated time begins.
+pub(super) const START: Timestamp = Timestamp(1_700_000_000_000);
+
+impl World {
+    pub(super) fn new(seed: u64, instance: InstanceId, naming: Naming, clock: Clock, ledger: Arc<dyn Ledger>) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let settings = Settings::drawn(&mut rng);
+        let (server_seed, crm_seed) = (rng.u64(..), rng.u64(..));
+        let server = Server::new(instance, settings.pace, Arc::clone(&ledger), clock.clone(), server_seed);
+        server.expect_looks(settings.look_first != LookFirst::Never);
+        server.log().tell(format_args!("{settings:?}"));
+        let crm = Crm::new(crm_seed, naming.clone(), settings.is_versioned);
+        Self {
+            seed,
+            settings,
+            clock,
+            ledger,
+            server,
+            naming,
+            crm: Mutex::new(crm),
+            rng: Mutex::new(rng),
+            is_faulty: Arc::default(),
+            workers: Mutex::default(),
+        }
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The funnel and template of every simulation.
+    pub(super) fn naming() -> Naming {
+        Naming::new("Lead, Customer, VIP".parse::<Funnel>().unwrap_or_default())
+    }
+
+    fn draw(&self, below: u32) -> u32 {
+        lock(&self.rng).u32(0..below)
+    }
+
+    fn between(&self, from: Duration, to: Duration) -> Duration {
+        from + to.saturating_sub(from).mul_f64(lock(&self.rng).f64())
+    }
+
+    fn process(&self) -> Arc<Process> {
+        let settings = &self.settings;
+        let seed = lock(&self.rng).u64(..);
+        let book = self.server.client();
+        let chaos = Chaos::new(self.server.clone(), seed, settings.ledger_failures, Arc::clone(&self.is_faulty));
+        let chaos = Arc::new(chaos);
+        let directed: Arc<Chaos> = Arc::clone(&chaos);
+        let ledger = FaultyLedger::new(Arc::clone(&self.ledger), Arc::clone(&directed) as _);
+        let sync = ContactSync::new(FaultyBook::new(book.clone(), directed), ledger, self.naming.clone())
+            .clock(self.clock.clone())
+            .owner(format!("process {}", book.process()))
+            .in_flight(settings.in_flight)
+            .max_wait(settings.max_wait)
+            .look_first(settings.look_first)
+            .backoff(settings.backoff.clone())
+            .guardrails(Guardrails::off());
+        Arc::new(Process { book, chaos, sync })
+    }
+
+    /// The process of a worker, or now and then a new one in its place.
+    fn worker(&self, n: usize) -> Arc<Process> {
+        let restarts = self.draw(4) == 0;
+        let mut workers = lock(&self.workers);
+        while workers.len() <= n {
+            workers.push(self.process());
+        }
+        if restarts {
+            workers[n] = self.process();
+        }
+        Arc::clone(&workers[n])
+    }
+
+    fn crash(&self) -> Crash {
+        if !self.is_faulty.load(Relaxed) {
+            return Crash::Never;
+        }
+        match self.draw(5) {
+            0 => Crash::AtPoll(self.draw(60) as usize),
+            1 => Crash::AtStep(self.draw(60)),
+            _ => Crash::Never,
+        }
+    }
+
+    fn rows(&self, delivery: &Delivery) -> Vec<Result<CrmContact, RowError>> {
+        let mut rows: Vec<_> = delivery.lines.iter().cloned().map(Ok).collect();
+        if self.is_faulty.load(Relaxed) && self.draw(15) == 0 {
+            self.server.log().count(Happening::SourceFailed);
+            let at = self.draw(u32::try_from(rows.len() + 1).unwrap_or(1)) as usize;
+            rows.insert(at, Err(RowError::Source("the simulation lets the source fail".into())));
+        }
+        rows
+    }
+
+    /// Drives one engine to its end, or to the death of its process.
+    async fn drive(
+        &self,
+        process: &Process,
+        what: &str,
+        delivery: &Delivery,
+        engine: impl Future<Output = Result<Report, SyncError>>,
+    ) {
+        process.book.new_run();
+        let n = process.book.process();
+        self.server.log().tell(format_args!("process {n}: {what} of {delivery}"));
+        let ended = timeout(LONGEST_RUN, process.chaos.drive(self.crash(), engine)).await;
+        // What the engine had in hand is dropped by the runtime, and not before.
+        sleep(Duration::from_millis(1)).await;
+        match ended {
+            Err(_) => {
+                self.server.log().breach("P1", format_args!("process {n}: {what} does not end"));
+            }
+            Ok(None) => {
+                let mut workers = lock(&self.workers);
+                for worker in workers.iter_mut().filter(|worker| worker.book.process() == n) {
+                    *worker = self.process();
+                }
+            }
+            Ok(Some(Err(error))) => {
+                self.server.log().tell(format_args!("process {n}: {what} fails: {error}"));
+            }
+            Ok(Some(Ok(report))) => {
+                self.server.log().tell(format_args!("process {n}: {what} ends: {}", report.summary));
+                if report.guardrail.is_none() && !report.stopped {
+                    delivery.versions.iter().for_each(|(row, version)| self.server.taken_in(row, *version));
+                }
+            }
+        }
+    }
+
+    async fn run(&self, worker: usize) {
+        let process = self.worker(worker);
+        let delivery = lock(&self.crm).export(&self.server);
+        self.server.log().count(Happening::Run);
+        let rows = self.rows(&delivery);
+        Box::pin(self.drive(&process, "run", &delivery, process.sync.run(crm::snapshot(rows)))).await;
+    }
+
+    /// A run of some rows, each of which goes before the others.
+    async fn urgent(&self, worker: usize) {
+        let process = self.worker(worker);
+        let delivery = lock(&self.crm).some(&self.server);
+        self.server.log().count(Happening::Urgent);
+        let rows = self.rows(&delivery);
+        Box::pin(self.drive(&process, "urgent run", &delivery, process.sync.run(crm::changes(rows)))).await;
+    }
+
+    async fn intake(&self) {
+        let process = self.process();
+        let is_snapshot = self.draw(3) == 0;
+        let delivery = {
+            let mut crm = lock(&self.crm);
+            if is_snapshot { crm.export(&self.server) } else { crm.some(&self.server) }
+        };
+        self.server.log().count(Happening::Intake);
+        let rows = self.rows(&delivery);
+        if is_snapshot {
+            Box::pin(self.drive(&process, "intake", &delivery, process.sync.intake(crm::snapshot(rows)))).await;
+        } else {
+            Box::pin(self.drive(&process, "intake", &delivery, process.sync.intake(crm::changes(rows)))).await;
+        }
+    }
+
+    /// What happens beside a run: changes come in, clocks are set, people save names.
+    async fn beside(&self) {
+        for _ in 0..self.draw(4) {
+            sleep(self.between(Duration::from_millis(10), Duration::from_secs(40))).await;
+            match self.draw(4) {
+                0 => self.set_back(),
+                1 => self.save_by_hand(),
+                // Rows without versions are as new as they come in: what is under way must not be older.
+                _ if self.settings.is_versioned => {
+                    lock(&self.crm).edit(&self.server);
+                    self.intake().await;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn set_back(&self) {
+        let millis = [50, 2_000, 90_000, 7_200_000][self.draw(4) as usize];
+        self.server.log().count(Happening::ClockBack);
+        self.server.log().tell(format_args!("the clock is set back by {millis} ms"));
+        self.clock.shift(-millis);
+    }
+
+    /// Sets the clock forward, once everything that was asked for has come to its end: nobody can tell otherwise.
+    async fn set_ahead(&self) {
+        while !self.server.is_quiet() {
+            sleep(Duration::from_secs(60)).await;
+        }
+        sleep(Duration::from_secs(2)).await;
+        let millis = [2_000, 90_000, 86_400_000][self.draw(3) as usize];
+        self.server.log().count(Happening::ClockAhead);
+        self.server.log().tell(format_args!("the clock is set forward by {millis} ms"));
+        self.clock.shift(millis);
+    }
+
+    fn save_by_hand(&self) {
+        let chats = lock(&self.crm).chats();
+        let drawn = lock(&self.rng).choice(chats);
+        let number = self.draw(1_000_000);
+        if let Some(chat) = drawn {
+            self.server.edit(&chat, &format!("by hand {number}"));
+        }
+    }
+
+    /// A plan writes nothing, whatever its rows say.
+    async fn plan(&self) {
+        let process = self.process();
+        let delivery = lock(&self.crm).export(&self.server);
+        let rows = delivery.lines.iter().map(|row| Ok(row.clone().named("PLANNED", "")));
+        let plan = process.sync.plan(crm::snapshot(rows.collect::<Vec<_>>()));
+        self.server.log().tell(format_args!("process {}: plan", process.book.process()));
+        if timeout(LONGEST_RUN, process.chaos.drive(self.crash(), plan)).await.is_err() {
+            self.server.log().breach("P1", "a plan does not end");
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    async fn round(&self) {
+        for _ in 0..self.draw(5) {
+            lock(&self.crm).edit(&self.server);
+        }
+        if self.draw(3) == 0 {
+            self.save_by_hand();
+        }
+        match self.draw(12) {
+            0..4 => self.run(0).await,
+            4..7 => {
+                tokio::join!(self.run(0), self.beside());
+            }
+            7..9 => {
+                self.server.log().count(Happening::TwoWorkers);
+                let later = async {
+                    sleep(self.between(Duration::ZERO, Duration::from_secs(20))).await;
+                    self.run(1).await;
+                };
+                tokio::join!(self.run(0), later);
+            }
+            9 => self.urgent(0).await,
+            10 => self.intake().await,
+            _ => self.plan().await,
+        }
+        match self.draw(8) {
+            0 => self.set_back(),
+            1 => self.set_ahead().await,
+            2 | 3 => sleep(self.between(Duration::from_secs(1), Duration::from_secs(3_600))).await,
+            _ => sleep(self.between(Duration::ZERO, Duration::from_secs(5))).await,
+        }
+    }
+
+    /// Lives through everything, and checks what is left.
+    pub(super) async fn live(&self) {
+        for _ in 0..self.settings.persons {
+            lock(&self.crm).add(&self.server);
+        }
+        self.make_trouble();
+        self.is_faulty.store(true, Relaxed);
+        self.server.set_trouble(true);
+        for _ in 0..self.settings.rounds {
+            self.round().await;
+            if self.server.violation().is_some() {
+                return;
+            }
+        }
+        self.is_faulty.store(false, Relaxed);
+        self.server.set_trouble(false);
+        self.settle().await;
+        if self.server.violation().is_some() {
+            return;
+        }
+        let (wanted, unknown) = {
+            let crm = lock(&self.crm);
+            (crm.wanted(), crm.unknown())
+        };
+        checks::settled(&self.server, &wanted, &unknown).await;
+        if self.server.violation().is_none() {
+            self.once_more().await;
+        }
+    }
+
+    /// One contact may fail for good.
+    fn make_trouble(&self) {
+        let trouble = match self.draw(8) {
+            0 => Trouble::Refused,
+            1 => Trouble::Forbidden,
+            2 => Trouble::Fails,
+            3 if self.settings.look_first != LookFirst::Always => Trouble::Unreadable,
+            _ => return,
+        };
+        let chats = lock(&self.crm).chats();
+        if let Some(chat) = chats.first() {
+            self.server.trouble(chat, trouble);
+        }
+    }
+
+    /// Runs until nothing is left to do: some times after minutes, and once after a day, when what was held is asked for again.
+    async fn settle(&self) {
+        for wait in [60, 600, 600, 3_600, 3_600, 3_600, 90_000, 600, 3_600, 90_000, 600] {
+            sleep(Duration::from_secs(wait)).await;
+            self.run(0).await;
+            if self.server.violation().is_some() {
+                return;
+            }
+        }
+    }
+
+    /// One more run makes no call, whatever the order of its rows.
+    async fn once_more(&self) {
+        let Ok(records) = checks::records(&self.server).await else { return };
+        let is_due = |status: Status| status.due_at().is_some();
+        let is_all_done = !records.values().any(|record| is_due(record.status));
+        let before = (self.server.healthy_updates(), self.server.reads());
+        self.run(0).await;
+        let after = (self.server.healthy_updates(), self.server.reads());
+        if after.0 != before.0 {
+            self.server.log().breach("P3", format_args!("one more run makes {} calls", after.0 - before.0));
+        }
+        if is_all_done && after.1 != before.1 {
+            self.server.log().breach("P3", format_args!("one more run makes {} reads", after.1 - before.1));
+        }
+    }
+
+    /// The seed of the simulation.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Lets go of the processes, and with them of the ledger.
+    pub(super) fn end(&self) {
+        drop(mem::take(&mut *lock(&self.workers)));
+    }
+}

@@ -1,0 +1,10 @@
+//! Faults that were found once, each held by a test.
+
+mod answers;
+mod crashes;
+mod identity;
+mod lanes;
+mod names;
+mod rows;
+mod told;
+mod waits;

@@ -1,0 +1,86 @@
+//! Processes that die at any moment.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    book::Fate,
+    world::{World, all, chat, people},
+};
+
+const STEP: Duration = Duration::from_millis(7);
+
+/// Runs until the process dies, this long after it began; says whether it did.
+async fn crash(world: &World, name: &str, after: Duration, in_flight: usize) -> bool {
+    let sync = world.sync().in_flight(in_flight);
+    let is_dead = tokio::time::timeout(after, sync.run(all(people(4, name)))).await.is_err();
+    // The tasks of a process end with it.
+    tokio::task::yield_now().await;
+    is_dead
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_p3_a_process_that_dies_at_any_moment_loses_nobody_and_repeats_only_what_was_under_way() {
+    for in_flight in [1, 2] {
+        let mut crashes = 0;
+        for after in (0..).map(|n| STEP * n) {
+            let world = World::new();
+            world.book.take(Duration::from_millis(10));
+            world.ledger.take(Duration::from_millis(10));
+            world.book.edit(&chat(1), "Mum");
+            if !crash(&world, "Bob", after, in_flight).await {
+                break;
+            }
+            crashes += 1;
+            world.run(people(4, "Bob")).await;
+            assert!(world.shows(4, "Bob"), "died after {after:?}");
+            let calls = world.book.calls().len();
+            assert!(calls <= 4 + 2 * in_flight, "{calls} calls, died after {after:?}");
+            assert_eq!(world.texts(1).await, ["Mum"], "P8, died after {after:?}");
+            assert_eq!(world.run(people(4, "Bob")).await.summary.calls, 0);
+        }
+        assert!(crashes > 5, "died {crashes} times");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_a_process_that_dies_at_any_moment_never_sends_an_older_wish_after_a_newer_one() {
+    for after in (0..20).map(|n| STEP * n) {
+        let world = World::new();
+        world.book.take(Duration::from_millis(10));
+        world.ledger.take(Duration::from_millis(10));
+        world.book.next([Fate::AppliedLate; 8]);
+        crash(&world, "1", after, 2).await;
+        crash(&world, "2", after * 2, 2).await;
+        world.book.heal();
+        world.run(people(4, "3")).await;
+        tokio::time::sleep(crate::book::DEADLINE).await;
+        assert!(world.shows(4, "3"), "died after {after:?}: {:?}", world.book.effects());
+        let mut newest = BTreeMap::new();
+        for (chat, name) in world.book.effects() {
+            let last = newest.insert(chat, name.clone());
+            assert!(last.is_none_or(|last| last <= name), "died after {after:?}: {:?}", world.book.effects());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_dies_while_it_stores_its_wishes_leaves_all_of_them_or_none() {
+    for world in World::each().await {
+        world.ledger.before_apply(std::future::pending());
+        assert!(crash(&world, "Bob", Duration::from_secs(1), 1).await);
+        assert_eq!((world.find(&chat(0)).await, world.book.calls()), (None, vec![]));
+        world.run(people(4, "Bob")).await;
+        assert!(world.shows(4, "Bob"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_run_that_is_dropped_while_it_saves_gives_its_lease_back_at_once() {
+    let world = World::new();
+    world.ledger.take(Duration::from_millis(10));
+    let sync = world.sync();
+    let run = tokio::time::timeout(Duration::from_millis(5), sync.run(all(people(4, "Bob")))).await;
+    assert!(run.is_err(), "it is saving");
+    let report = world.run(people(4, "Bob")).await;
+    assert_eq!((report.summary.created, report.notes.pushed_by), (4, None), "nobody else pushes these wishes");
+}

@@ -1,0 +1,144 @@
+//! Who a person is: privacy ids, variants, and answers under another id.
+
+use wawp_contacts::{
+    ChatId, ErrorKind,
+    crm::CrmContact,
+    ledger::Ledger,
+    record::Hold,
+    sync::{Guardrails, Outcome},
+};
+
+use crate::{
+    book::Read,
+    world::{World, all, chat, counts, lid, people, row, seconds},
+};
+
+const DAY: u64 = 86_400;
+
+fn anonymous(n: usize, name: &str) -> CrmContact {
+    CrmContact::new(format!("crm-{n}"), lid(n)).named(name, "")
+}
+
+fn phones_asked(world: &World) -> usize {
+    world.book.reads().iter().filter(|read| matches!(read, Read::Phone(_))).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_a_privacy_id_is_resolved_to_its_phone_before_it_is_called() {
+    for world in World::each().await {
+        world.book.map(&lid(7), Some(&chat(7)));
+        world.book.edit(&chat(7), "Somebody");
+        let report = world.run(vec![anonymous(7, "Bob")]).await;
+        assert_eq!(report.summary.calls, 1, "{report}");
+        assert_eq!(world.book.calls(), [(chat(7), "Bob".into())]);
+        assert_eq!(world.texts(7).await, ["Somebody"]);
+        let record = world.find(&lid(7)).await.unwrap();
+        assert_eq!((record.chat, record.aliases), (chat(7), vec![lid(7)]));
+        assert_eq!(counts(&world.run(vec![anonymous(7, "Bob")]).await), [0, 0, 1, 0, 0, 0, 0]);
+        world.run(vec![anonymous(7, "Robert")]).await;
+        assert_eq!((world.book.name(&chat(7)), phones_asked(&world)), (Some("Robert".into()), 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_a_privacy_id_without_a_phone_is_held_and_asked_for_again_after_a_day() {
+    for world in World::each().await {
+        let export = || vec![anonymous(7, "Bob"), row(1, "Ann")];
+        let report = world.run(export()).await;
+        assert_eq!((counts(&report), report.summary.held), ([1, 0, 0, 0, 0, 0, 1], 1), "{report}");
+        assert_eq!(report.open[0].outcome, Outcome::Held { reason: Hold::NoPhone });
+        let requests = world.book.requests();
+        let report = world.run(export()).await;
+        assert_eq!((report.summary.held, world.book.requests()), (1, requests), "nobody asks twice a day");
+        tokio::time::sleep(seconds(DAY)).await;
+        world.book.map(&lid(7), None);
+        assert_eq!((world.run(export()).await.summary.held, phones_asked(&world)), (1, 2));
+        tokio::time::sleep(seconds(DAY)).await;
+        world.book.map(&lid(7), Some(&chat(7)));
+        let report = world.run(export()).await;
+        assert_eq!(counts(&report), [1, 0, 1, 0, 0, 0, 1], "{report}");
+        assert_eq!(world.book.name(&chat(7)), Some("Bob".into()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_name_for_a_held_contact_asks_nobody() {
+    let world = World::new();
+    world.run(vec![anonymous(7, "Bob")]).await;
+    let report = world.run(vec![anonymous(7, "Robert")]).await;
+    assert_eq!((report.summary.held, phones_asked(&world)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_rows_of_one_person_by_phone_and_by_privacy_id_compete_once_that_is_known() {
+    for world in World::each().await {
+        world.book.map(&lid(7), Some(&chat(7)));
+        let export = || vec![row(7, "Bob"), CrmContact::new("crm-lid", lid(7)).named("Lid", "")];
+        world.run(export()).await;
+        let report = world.run(export()).await;
+        assert_eq!((report.summary.refused, report.summary.calls), (2, 0), "{report}");
+        assert!(world.book.calls().len() <= 1, "{:?}", world.book.calls());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_an_answer_under_the_persons_privacy_id_is_an_answer() {
+    for world in World::each().await {
+        world.book.edit(&chat(0), "Mum");
+        world.book.show_as(&chat(0), &lid(0));
+        world.book.map(&lid(0), Some(&chat(0)));
+        world.run(vec![row(0, "Bob")]).await;
+        assert_eq!((world.texts(0).await, world.record(0).await.aliases), (vec!["Mum".into()], vec![lid(0)]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_an_answer_under_an_id_that_may_be_anybodys_is_no_answer() {
+    for other in [lid(3), chat(3)] {
+        let world = World::new();
+        world.book.edit(&chat(0), "Mum");
+        world.book.show_as(&chat(0), &other);
+        let report = world.run(vec![row(0, "Bob")]).await;
+        assert_eq!(counts(&report), [1, 0, 0, 0, 0, 0, 1]);
+        assert_eq!((world.texts(0).await, world.record(0).await.seen), (Vec::<String>::new(), None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_an_answer_under_a_variant_of_the_number_is_an_answer() {
+    for world in World::each().await {
+        let [nine, eight]: [ChatId; 2] = ["5511961241234@c.us", "551161241234@c.us"].map(|id| id.parse().unwrap());
+        world.book.edit(&nine, "Mum");
+        world.book.show_as(&nine, &eight);
+        world.run(vec![CrmContact::new("crm-0", nine.clone()).named("Bob", "")]).await;
+        let history = world.ledger.history(&world.instance, &nine).await.unwrap();
+        assert_eq!(history.iter().map(|entry| &*entry.text).collect::<Vec<_>>(), ["Mum"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_book_that_is_listed_by_privacy_ids_is_read_through_their_phones() {
+    for world in World::each().await {
+        for n in 0..50 {
+            world.book.edit(&chat(n), "Mum");
+            world.book.show_as(&chat(n), &lid(n));
+            world.book.map(&lid(n), Some(&chat(n)));
+        }
+        let report = world.run(people(50, "Bob")).await;
+        assert_eq!(counts(&report), [0, 50, 0, 0, 0, 0, 50], "{report}");
+        assert_eq!(world.texts(49).await, ["Mum"]);
+        let guardrails = Guardrails::default().max_renamed_share(1.0);
+        let report = world.sync().guardrails(guardrails).run(all(people(50, "Rob"))).await.unwrap();
+        assert_eq!((report.guardrail, report.summary.renamed), (None, 50), "the book is not empty");
+        assert!(world.book.reads().len() < 12, "{:?}", world.book.reads());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_a_privacy_id_that_cannot_be_asked_for_now_is_neither_called_nor_held() {
+    let world = World::new();
+    world.book.fail_phones(ErrorKind::Server);
+    let report = world.run(vec![anonymous(7, "Bob"), row(1, "Ann")]).await;
+    assert_eq!((counts(&report), report.summary.held), ([1, 0, 0, 0, 0, 1, 1], 0), "{report}");
+    assert!(phones_asked(&world) < 20, "{} times", phones_asked(&world));
+}

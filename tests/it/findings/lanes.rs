@@ -1,0 +1,243 @@
+//! Writers side by side: the CRM, observers, other workers.
+
+use std::sync::Arc;
+
+use wawp_contacts::{
+    ErrorKind, Pace,
+    ledger::{Ledger, LedgerErrorKind, Query, Wait},
+    record::{Event, Policy, decide},
+    sync::{Guardrail, SyncError},
+};
+
+use crate::{
+    book::Fate,
+    world::{World, all, chat, counts, people, row, seconds, some},
+};
+
+#[tokio::test(start_paused = true)]
+async fn p12_an_export_that_a_guardrail_stopped_leaves_nothing_behind() {
+    for world in World::each().await {
+        world.run(people(50, "Bob")).await;
+        let (before, calls) = (world.record(7).await, world.book.calls().len());
+        let report = world.guarded().run(all(people(50, "Bad"))).await.unwrap();
+        assert!(matches!(report.guardrail, Some(Guardrail::ManyRenames { .. })), "{report}");
+        assert_eq!(world.record(7).await, before);
+        let report = world.guarded().run(all(people(51, "Bob"))).await.unwrap();
+        assert_eq!((counts(&report), report.guardrail.clone()), ([1, 0, 50, 0, 0, 0, 1], None), "{report}");
+        assert_eq!(world.book.sent()[calls..], ["Bob 50"], "no name of the refused export");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_run_that_a_guardrail_stopped_is_recorded_and_an_old_wait_keeps_its_kind() {
+    for world in World::each().await {
+        world.run(people(50, "Bob")).await;
+        let now = world.clock.now();
+        let wait = Wait::new(ErrorKind::QuotaReached, now, now.after(seconds(3_600)));
+        world.remember(wait).await;
+        let report = world.guarded().run(all(people(50, "Bad"))).await.unwrap();
+        assert!(matches!(report.guardrail, Some(Guardrail::ManyRenames { renamed: 50, known: 50 })), "{report}");
+        assert_eq!((report.gate, world.state().await.wait), (Some(ErrorKind::QuotaReached), Some(wait)));
+        let runs = world.ledger.runs(&world.instance, 1).await.unwrap();
+        let summary = runs[0].summary.clone().unwrap();
+        assert!(summary.contains("many_renames") && summary.contains("quota_reached"), "{summary}");
+        assert!(report.to_string().contains("50 of 50 known contacts would be renamed"), "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_fails_is_recorded() {
+    for world in World::each().await {
+        world.ledger.fail_after(0);
+        world.sync().run(all(people(1, "Bob"))).await.unwrap_err();
+        let runs = world.ledger.runs(&world.instance, 1).await.unwrap();
+        assert!(runs[0].ended.is_some() && runs[0].summary.as_deref().unwrap().contains("error"), "{runs:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_urgent_change_is_pushed_by_the_run_that_is_under_way_before_the_bulk() {
+    for world in World::each().await {
+        world.book.keep(Pace::every(seconds(1)));
+        let (running, change) = (world.sync(), world.sync());
+        let run = tokio::spawn(async move { running.run(all(people(50, "Bob"))).await });
+        tokio::time::sleep(seconds(10)).await;
+        let report = change.intake(some(vec![row(40, "Urgent")])).await.unwrap();
+        assert_eq!((report.summary.calls, report.summary.gated > 0), (0, true), "{report}");
+        let called = world.book.calls().len();
+        let report = run.await.unwrap().unwrap();
+        assert_eq!(report.summary.created, 50, "{report}");
+        let sent = world.book.sent();
+        let place = sent.iter().position(|name| name == "Urgent").unwrap();
+        assert!(place <= called + 2, "it was call {place}, asked for after {called}");
+        assert!(!sent.contains(&"Bob 40".into()), "the older wish was never sent: {sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intake_beside_a_run_never_fails_whenever_it_comes() {
+    for world in World::each().await {
+        world.book.take(seconds(1));
+        let running = world.sync().in_flight(3);
+        let run = tokio::spawn(async move { running.run(all(people(20, "Bob"))).await });
+        for n in 0..20 {
+            tokio::time::sleep(std::time::Duration::from_millis(317)).await;
+            let report = world.sync().intake(some(vec![row(n, &format!("Rob {n}"))])).await.unwrap();
+            assert_eq!(report.summary.calls, 0);
+        }
+        let report = run.await.unwrap().unwrap();
+        assert_eq!((report.summary.gated, report.summary.parked), (0, 0), "{report}");
+        world.sync().run(some(vec![])).await.unwrap();
+        assert!(world.shows(20, "Rob"));
+        assert!(world.book.calls().len() <= 40);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_sync_of_the_same_ledger_takes_its_rows_in_and_says_who_pushes() {
+    for world in World::each().await {
+        world.book.keep(Pace::every(seconds(1)));
+        let first = world.sync().owner("host-1");
+        let run = tokio::spawn(async move { first.run(all(people(20, "Bob"))).await });
+        tokio::time::sleep(seconds(5)).await;
+        let second = world.sync().owner("host-2").run(all(people(25, "Bob"))).await.unwrap();
+        assert!(second.notes.pushed_by.as_ref().is_some_and(|owner| owner.contains("host-1")), "{second}");
+        assert_eq!((second.summary.calls, second.gate), (0, None));
+        assert_eq!(run.await.unwrap().unwrap().summary.created, 25, "it pushes the wishes of the other too");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_an_answer_whose_record_an_observer_wrote_meanwhile_is_decided_again() {
+    for world in World::each().await {
+        let (ledger, clock, instance) = (world.ledger.base(), world.clock.clone(), world.instance.clone());
+        world.book.meanwhile(async move {
+            let records = ledger.fetch(&instance, Query::Chats(&[chat(0)])).await.unwrap();
+            let event = Event::Seen { name: Some("Mum".into()), at: None };
+            let decision = decide(&records[0], event, &Policy::default(), clock.now());
+            assert!(ledger.commit(&instance, None, vec![decision.record.into()]).await.unwrap().is_empty());
+        });
+        let report = world.run(people(2, "Bob")).await;
+        assert_eq!((report.summary.calls, report.summary.gated), (2, 0), "{report}");
+        let record = world.record(0).await;
+        assert_eq!((record.pushed.sent.unwrap().wish.name.full(), record.pushed.in_doubt), ("Bob 0".into(), None));
+        assert_eq!(world.texts(0).await, ["Mum"], "what the observer saw was overwritten");
+        assert_eq!(counts(&world.run(people(2, "Bob")).await), [0, 0, 2, 0, 0, 0, 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_a_wish_that_comes_while_an_older_one_is_being_sent_is_sent_after_it() {
+    for world in World::each().await {
+        let change = world.sync();
+        world.book.meanwhile(async move {
+            change.intake(some(vec![row(0, "Robert")])).await.unwrap();
+        });
+        let report = world.run(people(2, "Bob")).await;
+        let to_zero: Vec<_> = world.book.calls().into_iter().filter(|(called, _)| *called == chat(0)).collect();
+        assert_eq!(to_zero, [(chat(0), "Bob 0".into()), (chat(0), "Robert".into())], "{report}");
+        assert_eq!((report.summary.calls, report.summary.gated), (3, 0), "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_a_failed_call_for_a_wish_that_was_replaced_meanwhile_blames_nobody() {
+    for world in World::each().await {
+        let change = world.sync();
+        world.book.meanwhile(async move {
+            change.intake(some(vec![row(0, "Robert")])).await.unwrap();
+        });
+        world.book.next_of(&chat(0), [Fate::Fails(ErrorKind::Rejected)]);
+        let report = world.run(people(2, "Bob")).await;
+        assert_eq!((report.summary.parked, world.book.name(&chat(0))), (0, Some("Robert".into())), "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_a_mark_that_is_lost_to_a_new_wish_sends_only_the_new_one() {
+    for world in World::each().await {
+        world.book.refuse_reads(ErrorKind::Route);
+        let change = world.sync();
+        world.ledger.before_commit(async move {
+            change.intake(some(vec![row(0, "Robert")])).await.unwrap();
+        });
+        let report = world.run(people(2, "Bob")).await;
+        assert_eq!(report.summary.calls, 2, "{report}");
+        let mut sent = world.book.sent();
+        sent.sort_unstable();
+        assert_eq!(sent, ["Bob 1", "Robert"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_a_staged_wish_that_is_lost_to_a_newer_version_is_decided_again() {
+    for world in World::each().await {
+        world.run(vec![row(0, "Bo").at_version(1)]).await;
+        let change = world.sync();
+        world.ledger.before_apply(async move {
+            change.intake(some(vec![row(0, "Robert").at_version(3)])).await.unwrap();
+        });
+        world.run(vec![row(0, "Bob").at_version(2), row(1, "Ann")]).await;
+        assert_eq!((world.book.name(&chat(0)), world.book.name(&chat(1))), (Some("Robert".into()), Some("Ann".into())));
+        assert!(!world.book.sent().contains(&"Bob".into()), "{:?}", world.book.sent());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_staged_withdrawal_that_is_lost_to_an_observer_is_made_again() {
+    for world in World::each().await {
+        world.run(people(2, "Bob")).await;
+        let (ledger, clock, instance) = (world.ledger.base(), world.clock.clone(), world.instance.clone());
+        world.ledger.before_apply(async move {
+            let records = ledger.fetch(&instance, Query::Chats(&[chat(0)])).await.unwrap();
+            let event = Event::Seen { name: Some("Mum".into()), at: None };
+            let decision = decide(&records[0], event, &Policy::default(), clock.now());
+            assert!(ledger.commit(&instance, None, vec![decision.record.into()]).await.unwrap().is_empty());
+        });
+        world.run(vec![row(1, "Bob 1"), row(2, "Bob 2")]).await;
+        assert_eq!((world.record(0).await.claims.len(), world.book.name(&chat(0))), (0, Some("Bob 0".into())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_long_run_renews_its_lease() {
+    for world in World::each().await {
+        world.book.keep(Pace::every(seconds(10)));
+        let report = world.run(people(60, "Bob")).await;
+        assert_eq!(report.summary.created, 60);
+        let renewals = world.ledger.renewals();
+        assert!(renewals.len() >= 3, "{renewals:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_run_that_waits_for_its_instance_holds_its_lease() {
+    for world in World::each().await {
+        world.book.next([Fate::Asks(ErrorKind::RateLimited, 600)]);
+        let (first, second) = (world.sync().max_wait(seconds(700)), world.sync());
+        let run = tokio::spawn(async move { first.run(all(people(3, "Bob"))).await });
+        tokio::time::sleep(seconds(590)).await;
+        let report = second.run(all(people(3, "Bob"))).await.unwrap();
+        assert!(report.notes.pushed_by.is_some(), "{report}");
+        assert_eq!(run.await.unwrap().unwrap().summary.created, 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_run_whose_lease_somebody_else_has_taken_ends_and_writes_nothing() {
+    for world in World::each().await {
+        let taken = Arc::new(std::sync::Mutex::new(None));
+        let (keep, ledger, clock, instance) =
+            (Arc::clone(&taken), world.ledger.base(), world.clock.clone(), world.instance.clone());
+        world.book.meanwhile(async move {
+            clock.shift(3_600_000);
+            let lease = ledger.acquire(&instance, "somebody else", seconds(60)).await;
+            *keep.lock().unwrap() = Some(lease.unwrap());
+        });
+        let error = world.sync().run(all(people(5, "Bob"))).await.unwrap_err();
+        assert!(matches!(&error, SyncError::Ledger(error) if error.kind() == LedgerErrorKind::Fenced), "{error:?}");
+        let record = world.record(0).await;
+        assert!(record.pushed.sent.is_none() && record.pushed.in_doubt.is_some(), "{record:?}");
+        assert!(world.book.calls().len() <= 2, "{:?}", world.book.calls());
+    }
+}

@@ -1,0 +1,82 @@
+//! The sync under everything that can go wrong: see `testkit::sim`.
+//!
+//! `SIM_SEED=42` replays one seed and prints its story; `SIM_SEEDS=10000` runs so many, from `SIM_FIRST` on.
+//! `SIM_FILE_SEEDS=100` runs so many over a ledger in a file.
+
+use std::{env, thread};
+
+use wawp_contacts::{
+    ledger::SqliteLedger,
+    testkit::sim::{Happening, Outcome, Simulation, Stats},
+};
+
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
+}
+
+fn simulate(seed: u64) -> Outcome {
+    Simulation::new(seed).run().unwrap_or_else(|violation| panic!("{violation}"))
+}
+
+/// Runs seeds on as many threads as there are processors, and panics with the first violation.
+fn simulate_all(seeds: std::ops::Range<u64>) -> Stats {
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let share = |first: u64| {
+        let mut stats = Stats::default();
+        for seed in seeds.clone().skip(usize::try_from(first).unwrap()).step_by(usize::try_from(threads).unwrap()) {
+            stats.add(&simulate(seed).stats);
+        }
+        stats
+    };
+    thread::scope(|scope| {
+        let share = &share;
+        let workers: Vec<_> = (0..threads).map(|first| scope.spawn(move || share(first))).collect();
+        let mut stats = Stats::default();
+        for worker in workers {
+            match worker.join() {
+                Ok(part) => stats.add(&part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        stats
+    })
+}
+
+#[test]
+fn every_promise_holds_whatever_happens() {
+    if let Some(seed) = number("SIM_SEED") {
+        match Simulation::new(seed).run() {
+            Ok(outcome) => println!("{}\n{}", outcome.story.join("\n"), outcome.stats),
+            Err(violation) => {
+                panic!("{}\n{} is broken: {}", violation.story.join("\n"), violation.promise, violation.detail)
+            }
+        }
+        return;
+    }
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let stats = simulate_all(first..first + number("SIM_SEEDS").unwrap_or(300));
+    println!("{stats}");
+    let missing: Vec<Happening> = stats.missing().collect();
+    assert!(missing.is_empty(), "no seed met {missing:?}");
+}
+
+#[test]
+fn a_seed_tells_the_same_story_each_time() {
+    for seed in 0..20 {
+        let (one, other) = (Simulation::new(seed).run(), Simulation::new(seed).run());
+        assert_eq!(one, other, "seed {seed}");
+    }
+}
+
+#[test]
+fn every_promise_holds_over_a_ledger_in_a_file() {
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let mut stats = Stats::default();
+    for seed in first..first + number("SIM_FILE_SEEDS").unwrap_or(3) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("contacts.ledger");
+        let simulation = Simulation::new(seed).ledger(|clock| SqliteLedger::open_with_clock(file, clock));
+        stats.add(&simulation.run().unwrap_or_else(|violation| panic!("{violation}")).stats);
+    }
+    println!("{stats}");
+}
