@@ -61,7 +61,7 @@ use crate::record::Status;
 use crate::{
     ChatId, ErrorKind, InstanceId,
     crm::{CrmContact, RowDigest},
-    record::{Claim, Overwritten, Record},
+    record::{Claim, Decision, Overwritten, Record},
     time::Timestamp,
 };
 
@@ -239,8 +239,8 @@ pub struct Write {
     /// The record, at the revision that it was loaded at.
     pub record: Record,
     /// What it overwrote in the address book: stored with the record, or not at all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overwritten: Option<Overwritten>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overwritten: Vec<Overwritten>,
     /// Rows of the CRM that claim the record no more: their claims are deleted unless another record has them by now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unclaimed: Vec<Box<str>>,
@@ -274,7 +274,9 @@ impl Write {
 
     /// Takes over what a staged write leaves to the one that replaces it.
     pub(crate) fn replaces(&mut self, before: Self) {
-        let Self { record, unclaimed, absorbed, based_on, .. } = before;
+        let Self { record, mut overwritten, unclaimed, absorbed, based_on } = before;
+        overwritten.append(&mut self.overwritten);
+        self.overwritten = overwritten;
         // What it was staged with is not what was stored.
         self.based_on
             .retain(|(crm_id, _)| record.claim(crm_id).is_none() && !based_on.iter().any(|(known, _)| known == crm_id));
@@ -315,10 +317,19 @@ impl<'w> Call<'w> {
 /// A write of a record that changes none of its claims.
 impl From<Record> for Write {
     fn from(record: Record) -> Self {
-        let mut write = Self { based_on: Vec::new(), overwritten: None, unclaimed: Vec::new(), absorbed: None, record };
+        let (overwritten, unclaimed, based_on) = (Vec::new(), Vec::new(), Vec::new());
+        let mut write = Self { record, overwritten, unclaimed, absorbed: None, based_on };
         let claims = write.record.claims.iter();
         write.based_on = claims.map(|claim| (claim.crm_id.clone(), claim.digest)).collect();
         write
+    }
+}
+
+/// A write of what was decided: the record, and what it overwrote.
+impl From<Decision> for Write {
+    fn from(decision: Decision) -> Self {
+        let overwritten = decision.overwritten().cloned().into_iter().collect();
+        Self { overwritten, ..decision.record.into() }
     }
 }
 

@@ -399,7 +399,7 @@ pub async fn a_write_is_lost_if_what_it_absorbs_has_moved_on(ledger: &dyn Ledger
     let before = everything(ledger, &instance).await?;
     for (revision, absorbed) in [(1, 0), (1, 2), (0, 1), (2, 1)] {
         let record = Record { revision, aliases: vec![lid.clone()], ..ours.clone() };
-        let overwritten = Some(dice.overwritten(&ann)?);
+        let overwritten = vec![dice.overwritten(&ann)?];
         let write = Write { absorbed: Some((lid.clone(), absorbed)), overwritten, ..record.into() };
         assert_eq!(ledger.commit(&instance, None, vec![write]).await?, [0], "{revision}, {absorbed}");
         assert_eq!(everything(ledger, &instance).await?, before);
@@ -417,9 +417,9 @@ pub async fn history_is_stored_with_its_record_or_not_at_all(ledger: &dyn Ledger
     let (instance, mut dice) = (one()?, Dice::new(8));
     let [ann, bob]: [ChatId; 2] = ["12025550101".parse()?, "12025550102".parse()?];
     let entry = dice.overwritten(&ann)?;
-    let stored = Write { overwritten: Some(entry.clone()), ..Record::new(ann.clone()).into() };
+    let stored = Write { overwritten: vec![entry.clone()], ..Record::new(ann.clone()).into() };
     let stale = Record { revision: 7, ..Record::new(bob.clone()) };
-    let lost = Write { overwritten: Some(dice.overwritten(&bob)?), ..stale.into() };
+    let lost = Write { overwritten: vec![dice.overwritten(&bob)?], ..stale.into() };
     assert_eq!(ledger.commit(&instance, None, vec![lost, stored]).await?, [0]);
     assert_eq!(ledger.history(&instance, &ann).await?, [entry]);
     assert_eq!(ledger.history(&instance, &bob).await?, []);
@@ -437,12 +437,12 @@ pub async fn history_is_kept_newest_first(ledger: &dyn Ledger) -> Trial {
     let mut kept: Vec<Overwritten> = Vec::new();
     for revision in 0..12 {
         let writes = chats.iter().map(|chat| {
-            let overwritten = Some(dice.overwritten(chat)?);
+            let overwritten = vec![dice.overwritten(chat)?];
             let record = Record { revision, ..Record::new(chat.clone()) };
             Trial::Ok(Write { overwritten, ..record.into() })
         });
         let writes: Vec<Write> = writes.collect::<Trial<_>>()?;
-        kept.extend(writes.iter().filter_map(|write| write.overwritten.clone()));
+        kept.extend(writes.iter().flat_map(|write| write.overwritten.clone()));
         store(ledger, &instance, writes).await?;
     }
     for chat in &chats {
@@ -495,7 +495,7 @@ pub async fn instances_never_meet(ledger: &dyn Ledger) -> Trial {
     let records = dice.records(30)?;
     let entry = dice.overwritten(&records[0].chat)?;
     let mut writes: Vec<Write> = records.iter().cloned().map(Into::into).collect();
-    writes[0].overwritten = Some(entry.clone());
+    writes[0].overwritten = vec![entry.clone()];
     store(ledger, &one, writes).await?;
     ledger.begin_run(&one, Timestamp(1)).await?;
     ledger.save_state(&one, InstanceState { book_entries: Some(7), ..InstanceState::default() }).await?;

@@ -143,6 +143,10 @@ impl Decision {
     pub fn overwritten(&self) -> Option<&Overwritten> {
         self.effects.iter().find_map(|effect| if let Effect::Overwritten(text) = effect { Some(text) } else { None })
     }
+
+    fn new(before: &Record, record: Record, effect: Option<Effect>) -> Self {
+        Self { is_changed: record != *before, record, effects: effect.into_iter().collect() }
+    }
 }
 
 /// The numbers that decisions are made with.
@@ -207,8 +211,7 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
             None
         }
     };
-    let is_changed = next != *record;
-    Decision { record: next, effects: effect.into_iter().collect(), is_changed }
+    Decision::new(record, next, effect)
 }
 
 /// Makes one record of two of the same person: a mapping was learnt that joins them. The person is written to under the chat of
@@ -217,14 +220,14 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
 /// Claims are joined; of two claims of one row the newer version wins. What was seen under a privacy id was seen of the person. What is
 /// known of another phone's entry in the address book is dropped: it is another entry, which nobody writes to any more. Two phones
 /// are joined only while no request for the absorbed one is [in doubt](Pushed::in_doubt): `kept` does not remember it.
-#[must_use]
-pub fn merge(kept: &Record, absorbed: Record, now: Timestamp) -> Record {
+pub fn merge(kept: &Record, absorbed: Record, now: Timestamp) -> Decision {
     let mut next = kept.clone();
     let before = kept.wanted().cloned();
     let place = queue(kept, now).min(queue(&absorbed, now));
-    if absorbed.chat.is_lid() && absorbed.seen.as_ref().map(|seen| seen.at) > kept.seen.as_ref().map(|seen| seen.at) {
-        next.seen = absorbed.seen;
-    }
+    let effect = match absorbed.seen {
+        Some(Seen { name, at }) if absorbed.chat.is_lid() => seen(&mut next, name, Some(at), now),
+        _ => None,
+    };
     for alias in std::iter::once(absorbed.chat).chain(absorbed.aliases) {
         if !next.answers_to(&alias) {
             next.aliases.push(alias);
@@ -240,7 +243,7 @@ pub fn merge(kept: &Record, absorbed: Record, now: Timestamp) -> Record {
         }
     }
     wish_changed(&mut next, before.as_ref(), place, now);
-    next
+    Decision::new(kept, next, effect)
 }
 
 fn insert(claims: &mut Vec<Claim>, claim: Claim) {
@@ -299,10 +302,12 @@ fn cause(old: &Wish, new: &Wish) -> Option<Cause> {
 }
 
 fn seen(record: &mut Record, name: Option<Box<str>>, at: Option<Timestamp>, now: Timestamp) -> Option<Effect> {
-    // A clock that runs ahead must not freeze the contact, or end a doubt before its time.
-    let at = at.map(|at| at.min(now));
     let last = record.seen.as_ref().map(|seen| seen.at).max(record.pushed.sent.as_ref().map(|sent| sent.at));
-    if at.is_some_and(|at| Some(at) <= last) {
+    // What was read just now is newest, even if the clock stands still or was set back.
+    let newest = now.max(last.map_or(Timestamp::default(), |last| last.after(Duration::from_millis(1))));
+    // A clock that runs ahead must not freeze the contact, or end a doubt before its time.
+    let at = at.map_or(newest, |at| at.min(newest));
+    if Some(at) <= last {
         return None;
     }
     // That a contact is not saved is news where nothing was known of it.
@@ -314,11 +319,9 @@ fn seen(record: &mut Record, name: Option<Box<str>>, at: Option<Timestamp>, now:
     let doubt = record.pushed.in_doubt.as_ref();
     let may_have_replaced = doubt.filter(|_| record.shown().as_deref() != name.as_deref());
     let overwritten = may_have_replaced.and_then(|doubt| overwritten(record, &doubt.wish, doubt.run, now));
-    // What was read just now is newest, even if the clock stands still or was set back.
-    let after = last.map_or(Timestamp::default(), |last| last.after(Duration::from_millis(1)));
-    record.seen = Some(Seen { name, at: at.unwrap_or(now.max(after)) });
+    record.seen = Some(Seen { name, at });
     // What is seen once no request can take effect any more answers for all of them.
-    if record.pushed.in_doubt.as_ref().is_some_and(|doubt| doubt.until <= at.unwrap_or(now)) {
+    if record.pushed.in_doubt.as_ref().is_some_and(|doubt| doubt.until <= at.min(now)) {
         record.pushed.in_doubt = None;
     }
     restatus(record, queue(record, now), now);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, mem};
 use crate::{
     ChatId,
     ledger::Write,
-    record::{Claim, Event, Policy, Record, Seen, decide, merge},
+    record::{Claim, Event, Overwritten, Policy, Record, Seen, decide, merge},
     time::Timestamp,
 };
 
@@ -20,6 +20,7 @@ pub(super) struct Again {
 struct Entry {
     record: Record,
     stored: Record,
+    overwritten: Vec<Overwritten>,
     unclaimed: Vec<Box<str>>,
 }
 
@@ -44,7 +45,7 @@ impl Again {
         self.holders.extend(record.claims.iter().map(|claim| (claim.crm_id.clone(), place)));
         let ids = std::iter::once(&record.chat).chain(&record.aliases);
         self.places.extend(ids.map(|id| (id.clone(), place)));
-        self.entries.push(Entry { stored: record.clone(), record, unclaimed: Vec::new() });
+        self.entries.push(Entry { stored: record.clone(), record, overwritten: Vec::new(), unclaimed: Vec::new() });
         place
     }
 
@@ -60,14 +61,16 @@ impl Again {
                 self.unclaim(place, crm_id, policy, now);
             }
         }
-        let record = &mut self.entries[place].record;
+        let Entry { record, overwritten, .. } = &mut self.entries[place];
         for alias in &staged.aliases {
             if !record.answers_to(alias) {
-                *record = merge(record, Record::new(alias.clone()), now);
+                *record = merge(record, Record::new(alias.clone()), now).record;
             }
         }
         if let Some(Seen { name, at, .. }) = staged.seen.clone() {
-            *record = decide(record, Event::Seen { name, at: Some(at) }, policy, now).record;
+            let decision = decide(record, Event::Seen { name, at: Some(at) }, policy, now);
+            overwritten.extend(decision.overwritten().cloned());
+            *record = decision.record;
         }
         let urgent = staged.status.due_at().is_some_and(|at| now.since(at) > Policy::HEAD_START / 2);
         for claim in &staged.claims {
@@ -114,6 +117,7 @@ impl Again {
     /// What is to be stored now.
     pub(super) fn into_writes(mut self) -> Vec<Write> {
         let changed = mem::take(&mut self.entries).into_iter().filter(|entry| entry.record != entry.stored);
-        changed.map(|Entry { record, unclaimed, .. }| Write { unclaimed, ..Write::from(record) }).collect()
+        let write = |Entry { record, overwritten, unclaimed, .. }| Write { overwritten, unclaimed, ..record.into() };
+        changed.map(write).collect()
     }
 }

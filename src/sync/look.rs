@@ -336,7 +336,7 @@ impl Run<'_> {
             let name = ids.filter_map(|id| names.get(id)).max_by_key(|name| name.is_some())?;
             let mut next = record.clone();
             for (alias, _) in aliases.iter().filter(|(_, chat)| record.answers_to(chat)) {
-                next = merge(&next, Record::new(alias.clone()), now);
+                next = merge(&next, Record::new(alias.clone()), now).record;
             }
             let event = Event::Seen { name: name.as_deref().map(Into::into), at: None };
             let decision = decide(&next, event, &policy, now);

@@ -39,6 +39,8 @@ use crate::{
 
 /// How many due records are loaded at once where there is no pace.
 const PAGE: usize = 512;
+/// After how long a wait for its turn a mark is compared with the ledger once more, right before the call.
+const LONG_TURN: Duration = Duration::from_millis(100);
 /// The longest rest without a look at what other lanes have made due.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -254,11 +256,8 @@ impl<'p, 's> Pusher<'p, 's> {
         let batch = mem::take(&mut self.batch);
         let (policy, now) = (self.run.policy(), self.run.now());
         let marks = batch.marked.iter().map(|record| Write::from(record.clone()));
-        let answers = batch.settled.iter().map(|settled| {
-            let decision = decide(&settled.record, settled.event.clone(), &policy, now);
-            let overwritten = decision.overwritten().cloned();
-            Write { overwritten, ..Write::from(decision.record) }
-        });
+        let decision = |settled: &Settled| decide(&settled.record, settled.event.clone(), &policy, now);
+        let answers = batch.settled.iter().map(|settled| Write::from(decision(settled)));
         let writes: Vec<Write> = marks.chain(answers).collect();
         let ledger = Arc::clone(&self.run.sync.ledger);
         let instance = self.run.sync.book.instance().clone();
@@ -329,11 +328,33 @@ impl<'p, 's> Pusher<'p, 's> {
     /// Sends the next contact that is marked; or, if the server asked for a pause, tells the gate.
     async fn permitted(&mut self, permit: Result<Permit, Error>) -> Result<(), SyncError> {
         match permit {
-            Ok(permit) => self.send(permit),
+            Ok(permit) => {
+                self.overhear().await?;
+                self.send(permit);
+            }
             Err(error) => {
                 let backoff = self.run.backoff(1);
                 self.run.gate_failed(&error, None, backoff).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes the next mark back if it waited for its turn and another lane stored the record meanwhile: the wish may be another one.
+    async fn overhear(&mut self) -> Result<(), SyncError> {
+        while let Some(Flight { record }) = self.ready.front() {
+            let since = record.pushed.in_doubt.as_ref().map(|doubt| doubt.since);
+            if since.is_none_or(|since| self.run.now().since(since) < LONG_TURN) {
+                return Ok(());
+            }
+            let chats = std::slice::from_ref(&record.chat);
+            let stored = self.run.sync.ledger.fetch(self.run.sync.book.instance(), Query::Chats(chats)).await?;
+            if stored.iter().any(|stored| stored.chat == record.chat && stored.revision == record.revision) {
+                return Ok(());
+            }
+            let Some(Flight { record }) = self.ready.pop_front() else { return Ok(()) };
+            // It is saved over the revision of the mark, and so decided again on what is stored.
+            self.settle(record, Event::Cancel, None);
         }
         Ok(())
     }

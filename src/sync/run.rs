@@ -380,8 +380,7 @@ impl Store<'_> {
             for record in self.find(run, &open).await? {
                 let Some(decision) = decide(&record) else { continue };
                 if decision.is_changed {
-                    let overwritten = decision.overwritten().cloned();
-                    writes.push(Write { overwritten, ..Write::from(decision.record) });
+                    writes.push(Write::from(decision));
                 } else {
                     decided.push(decision.record);
                 }

@@ -14,12 +14,13 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 use wawp_contacts::{
     AddressBook, ChatId, ContactName, Error, ErrorKind, InstanceId, Pace, Phone,
     book::{Contact, LidMapping, LidPage, Page, Permit, Session, SessionStatus},
     ledger::{Ledger, Query},
+    pace::Limiter,
     time::{Clock, Timestamp},
 };
 
@@ -82,8 +83,7 @@ struct State {
     reads_hang: bool,
     unreadable_chats: BTreeMap<ChatId, ErrorKind>,
     latency: Duration,
-    pace: Option<Pace>,
-    next_permit: Option<Instant>,
+    limiter: Option<Arc<Limiter>>,
     pause: Option<(ErrorKind, Instant)>,
     calls: Vec<(ChatId, String)>,
     called_at: Vec<Timestamp>,
@@ -181,7 +181,7 @@ impl Book {
 
     /// Hands out permits at a pace.
     pub(crate) fn keep(&self, pace: Pace) {
-        self.state().pace = Some(pace);
+        self.state().limiter = Some(Arc::new(Limiter::new(pace)));
     }
 
     /// Hands out no permit for a while, because the server asked for a pause.
@@ -259,7 +259,7 @@ impl Book {
 
     /// Forgets when the last permit was given, as a client does that starts anew.
     pub(crate) fn restart(&self) {
-        self.state().next_permit = None;
+        self.keep(self.pace());
     }
 
     pub(crate) fn name(&self, chat: &ChatId) -> Option<String> {
@@ -403,14 +403,6 @@ impl State {
         all.sort_by(|one, other| one.chat.cmp(&other.chat));
         all
     }
-
-    /// When the next permit may be given, if there is a pace; takes it.
-    fn permit_at(&mut self) -> Option<Instant> {
-        let pace = self.pace.filter(|pace| !pace.interval().is_zero())?;
-        let at = self.next_permit.map_or_else(Instant::now, |next| next.max(Instant::now()));
-        self.next_permit = Some(at + pace.interval());
-        Some(at)
-    }
 }
 
 #[async_trait]
@@ -424,7 +416,7 @@ impl AddressBook for Book {
     }
 
     fn pace(&self) -> Pace {
-        self.state().pace.unwrap_or_else(Pace::unlimited)
+        self.state().limiter.as_ref().map_or_else(Pace::unlimited, |limiter| limiter.pace())
     }
 
     async fn permit(&self) -> Result<Permit, Error> {
@@ -433,9 +425,9 @@ impl AddressBook for Book {
         if let Some((kind, until)) = pause {
             return Err(Error::new(kind).with_retry_after(until - now).after(0));
         }
-        let at = self.state().permit_at();
-        if let Some(at) = at {
-            sleep_until(at).await;
+        let limiter = self.state().limiter.clone();
+        if let Some(limiter) = limiter {
+            limiter.turn(Duration::ZERO).await?;
         }
         Ok(Permit::grant())
     }

@@ -3,43 +3,53 @@
 //! `SIM_SEED=42` replays one seed and prints its story; `SIM_SEEDS=10000` runs so many, from `SIM_FIRST` on.
 //! `SIM_FILE_SEEDS=100` runs so many over a ledger in a file.
 
-use std::{env, thread};
+use std::{
+    env,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
 
 use wawp_contacts::{
     ledger::SqliteLedger,
-    testkit::sim::{Happening, Outcome, Simulation, Stats},
+    testkit::sim::{Happening, Simulation, Stats},
 };
 
 fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
 }
 
-fn simulate(seed: u64) -> Outcome {
-    Simulation::new(seed).run().unwrap_or_else(|violation| panic!("{violation}"))
-}
-
-/// Runs seeds on as many threads as there are processors, and panics with the first violation.
-fn simulate_all(seeds: std::ops::Range<u64>) -> Stats {
+/// Runs seeds on as many threads as there are processors, and panics with the first violation and the seeds of all.
+fn simulate_all(seeds: &std::ops::Range<u64>) -> Stats {
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    let share = |first: u64| {
-        let mut stats = Stats::default();
-        for seed in seeds.clone().skip(usize::try_from(first).unwrap()).step_by(usize::try_from(threads).unwrap()) {
-            stats.add(&simulate(seed).stats);
-        }
-        stats
-    };
-    thread::scope(|scope| {
-        let share = &share;
-        let workers: Vec<_> = (0..threads).map(|first| scope.spawn(move || share(first))).collect();
-        let mut stats = Stats::default();
-        for worker in workers {
-            match worker.join() {
-                Ok(part) => stats.add(&part),
-                Err(panic) => std::panic::resume_unwind(panic),
+    let next = AtomicU64::new(seeds.start);
+    let share = || {
+        let (mut stats, mut violations) = (Stats::default(), Vec::new());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return (stats, violations);
+            }
+            match Simulation::new(seed).run() {
+                Ok(outcome) => stats.add(&outcome.stats),
+                Err(violation) => violations.push((seed, violation)),
             }
         }
-        stats
-    })
+    };
+    let (mut stats, mut violations) = (Stats::default(), Vec::new());
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(share)).collect();
+        for worker in workers {
+            let (part, found) = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            stats.add(&part);
+            violations.extend(found);
+        }
+    });
+    violations.sort_by_key(|(seed, _)| *seed);
+    if let [(_, first), ..] = &*violations {
+        let seeds: Vec<_> = violations.iter().map(|(seed, found)| format!("{seed}: {}", found.promise)).collect();
+        panic!("{first}\nAll violations by seed: {}", seeds.join(", "));
+    }
+    stats
 }
 
 #[test]
@@ -54,7 +64,7 @@ fn every_promise_holds_whatever_happens() {
         return;
     }
     let first = number("SIM_FIRST").unwrap_or(0);
-    let stats = simulate_all(first..first + number("SIM_SEEDS").unwrap_or(300));
+    let stats = simulate_all(&(first..first + number("SIM_SEEDS").unwrap_or(300)));
     println!("{stats}");
     let missing: Vec<Happening> = stats.missing().collect();
     assert!(missing.is_empty(), "no seed met {missing:?}");

@@ -168,7 +168,7 @@ impl Dice {
     pub(super) fn write(&mut self, mut record: Record) -> Trial<Write> {
         let before = record.clone();
         self.change(&mut record)?;
-        let overwritten = if self.one_in(4) { Some(self.overwritten(&record.chat)?) } else { None };
+        let overwritten = if self.one_in(4) { vec![self.overwritten(&record.chat)?] } else { Vec::new() };
         let gone = before.claims.iter().filter(|claim| record.claim(&claim.crm_id).is_none());
         let mut unclaimed: Vec<_> = gone.map(|claim| claim.crm_id.clone()).collect();
         if self.one_in(6) {

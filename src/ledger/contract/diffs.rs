@@ -248,7 +248,7 @@ pub async fn staged_records_are_seen_by_their_session_alone(ledger: &dyn Ledger)
     let new = Record { status: Status::Due { at: Timestamp(3) }, ..claimed(2, &["b"])? };
     let other = Record { claims: vec![claim("a", 2)], revision: 1, ..ann.clone() };
     let mut session = ledger.diff(&instance).await?;
-    let overwritten = Some(dice.overwritten(&ann.chat)?);
+    let overwritten = vec![dice.overwritten(&ann.chat)?];
     session.stage(vec![new.clone().into(), Write { overwritten, ..other.clone().into() }]).await?;
     assert_eq!(session.find(&[chat(1)?, chat(2)?, chat(3)?]).await?.len(), 2);
     assert_eq!(session.find(&[chat(1)?]).await?, slice::from_ref(&other));
@@ -683,8 +683,8 @@ pub async fn history_is_stored_by_a_comparison(ledger: &dyn Ledger) -> Trial {
     let (instance, mut dice) = (one()?, Dice::new(33));
     let [ann, bob] = [claimed(1, &["a"])?, claimed(2, &["b"])?];
     let entry = dice.overwritten(&ann.chat)?;
-    let kept = Write { overwritten: Some(entry.clone()), ..ann.clone().into() };
-    let lost = Write { overwritten: Some(dice.overwritten(&bob.chat)?), ..stored(&bob).into() };
+    let kept = Write { overwritten: vec![entry.clone()], ..ann.clone().into() };
+    let lost = Write { overwritten: vec![dice.overwritten(&bob.chat)?], ..stored(&bob).into() };
     let mut session = ledger.diff(&instance).await?;
     session.stage(vec![kept, lost.clone()]).await?;
     assert_eq!(session.apply().await?, [lost]);

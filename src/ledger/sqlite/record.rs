@@ -233,7 +233,7 @@ impl<'c> Writer<'c> {
             self.unlink(id, &links, &[], None)?;
             self.connection.prepare_cached("DELETE FROM contact WHERE id = ?1")?.execute([id])?;
         }
-        if let Some(overwritten) = overwritten {
+        for overwritten in overwritten {
             let sql = "INSERT INTO history (instance, chat, body) VALUES (?1, ?2, ?3)";
             let body = serde_json::to_string(overwritten)?;
             self.connection.prepare_cached(sql)?.execute(params![self.instance, overwritten.chat.as_str(), body])?;

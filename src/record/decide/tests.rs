@@ -517,6 +517,14 @@ fn what_was_read_just_now_is_newest_even_if_the_clock_was_set_back() {
 }
 
 #[test]
+fn a_read_that_is_newer_than_everything_stays_so_when_it_is_decided_again_before_the_clock_has_caught_up() {
+    let drifted = after(&showing("Ann"), saw("Mum"), Timestamp(5));
+    let read_at = drifted.seen.unwrap().at;
+    let again = after(&showing("Ann"), saw_at("Mum", read_at), Timestamp(6));
+    assert_eq!((again.shown().as_deref(), again.seen.unwrap().at), (Some("Mum"), read_at));
+}
+
+#[test]
 fn the_name_that_is_known_already_is_no_news() {
     assert!(!decide(&showing("Ann"), saw("Ann"), &policy(), at(9)).is_changed);
 }

@@ -1,8 +1,13 @@
 //! What must hold once the faults have stopped and everything has settled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{crm::Wanted, faulty::steady, server::Server, weather::Trouble};
+use super::{
+    crm::{Expected, Wanted},
+    faulty::steady,
+    server::Server,
+    weather::Trouble,
+};
 use crate::{
     ChatId,
     ledger::{Ledger, LedgerError, Query},
@@ -26,21 +31,21 @@ pub(super) async fn records(server: &Server) -> Result<BTreeMap<ChatId, Record>,
 }
 
 /// Holds the address book and the ledger to the CRM: P1, P4, P7 and P8.
-pub(super) async fn settled(server: &Server, wanted: &BTreeMap<ChatId, Wanted>, unknown: &BTreeSet<ChatId>) {
+pub(super) async fn settled(server: &Server, crm: &Expected) {
     server.advance();
     let records = match records(server).await {
         Ok(records) => records,
         Err(error) => return server.log().breach("P1", format_args!("the ledger cannot be read: {error}")),
     };
-    for (chat, wanted) in wanted {
-        // Rows that compete for a privacy id are parked under it: nobody asks for its phone before that is solved.
-        let lid = server.lid_of(chat);
-        let record = records.get(chat).or_else(|| records.get(&lid?));
-        if let Some(detail) = person(chat, wanted, record, server) {
+    for (chat, wanted) in &crm.wanted {
+        let lid = server.lid_of(chat).and_then(|lid| records.get(&lid));
+        let apart = crm.wanted_apart.get(chat).filter(|_| lid.is_some());
+        let record = records.get(chat);
+        if let Some(detail) = person(chat, apart.unwrap_or(wanted), record, server) {
             server.log().breach("P1", detail);
         }
     }
-    for lid in unknown {
+    for lid in &crm.unknown {
         let status = records.get(lid).map(|record| record.status);
         let is_held = matches!(status, Some(Status::Held { reason: Hold::NoPhone, .. } | Status::InSync))
             || matches!(status, Some(Status::Parked { reason: Park::Competing }));

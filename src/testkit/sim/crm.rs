@@ -65,6 +65,14 @@ impl fmt::Display for Delivery {
     }
 }
 
+/// What the CRM says in the end.
+pub(super) struct Expected {
+    pub(super) wanted: BTreeMap<ChatId, Wanted>,
+    pub(super) wanted_apart: BTreeMap<ChatId, Wanted>,
+    /// Privacy ids whose phone nobody knows, with a row for each.
+    pub(super) unknown: BTreeSet<ChatId>,
+}
+
 /// What a person should be called once everything has settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -264,28 +272,47 @@ impl Crm {
         self.persons.iter().map(|person| person.chat.clone()).collect()
     }
 
+    /// What must hold once everything has settled.
+    pub(super) fn expected(&self) -> Expected {
+        Expected { wanted: self.wanted(), wanted_apart: self.wanted_apart(), unknown: self.unknown() }
+    }
+
     /// What each person should be called.
-    pub(super) fn wanted(&self) -> BTreeMap<ChatId, Wanted> {
-        let mut claims: BTreeMap<usize, Vec<&Row>> = BTreeMap::new();
-        for row in self.rows.values().filter(|row| !self.is_unknown(row)) {
-            claims.entry(row.person).or_default().push(row);
-        }
-        let wanted = |(n, person): (usize, &Person)| {
-            let wanted = match claims.get(&n).map(Vec::as_slice) {
-                Some([row]) => self
-                    .naming
-                    .render(&row.first, "", Some(row.stage))
-                    .map_or(Wanted::Nothing, |it| Wanted::Name(it.name)),
-                Some(_) => Wanted::Competing,
-                None => Wanted::Nothing,
-            };
-            (person.chat.clone(), wanted)
-        };
+    fn wanted(&self) -> BTreeMap<ChatId, Wanted> {
+        let wanted = |(n, person): (usize, &Person)| (person.chat.clone(), self.want(&self.claims(n)));
         self.persons.iter().enumerate().map(wanted).collect()
     }
 
-    /// Privacy ids whose phone nobody knows, with a row for each.
-    pub(super) fn unknown(&self) -> BTreeSet<ChatId> {
+    /// What persons should be called whose privacy id is an entry by itself: its rows want nothing, or compete, so nobody has a reason
+    /// to ask for the phone behind it.
+    fn wanted_apart(&self) -> BTreeMap<ChatId, Wanted> {
+        let mut wanted = BTreeMap::new();
+        for (n, person) in self.persons.iter().enumerate() {
+            let (by_lid, by_phone): (Vec<_>, Vec<_>) = self.claims(n).into_iter().partition(|row| row.is_by_lid);
+            if !by_lid.is_empty() && !matches!(self.want(&by_lid), Wanted::Name(_)) {
+                wanted.insert(person.chat.clone(), self.want(&by_phone));
+            }
+        }
+        wanted
+    }
+
+    /// The rows that claim a person.
+    fn claims(&self, person: usize) -> Vec<&Row> {
+        self.rows.values().filter(|row| row.person == person && !self.is_unknown(row)).collect()
+    }
+
+    fn want(&self, rows: &[&Row]) -> Wanted {
+        match rows {
+            [row] => {
+                let rendered = self.naming.render(&row.first, "", Some(row.stage));
+                rendered.map_or(Wanted::Nothing, |it| Wanted::Name(it.name))
+            }
+            [] => Wanted::Nothing,
+            _ => Wanted::Competing,
+        }
+    }
+
+    fn unknown(&self) -> BTreeSet<ChatId> {
         let rows = self.rows.values().filter(|row| self.is_unknown(row));
         rows.map(|row| self.persons[row.person].lid.clone()).collect()
     }

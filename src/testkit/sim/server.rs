@@ -21,6 +21,7 @@ use crate::{
     crm::CrmContact,
     ledger::{InstanceState, Ledger, Query},
     naming::Naming,
+    pace::Limiter,
     record::Record,
     time::Clock,
 };
@@ -216,7 +217,7 @@ impl Server {
         state.processes.push(Process { began: now, refused_at: None });
         let process = state.processes.len() - 1;
         drop(state);
-        ServerBook { server: self.clone(), process, next_turn: Arc::default() }
+        ServerBook { server: self.clone(), process, limiter: Arc::new(Limiter::new(self.0.pace)) }
     }
 
     /// Lets trouble come and go, or ends it: what is under way goes on.
@@ -575,6 +576,14 @@ impl Server {
         Contact { chat: lid.unwrap_or_else(|| asked.clone()), name, pushname: Some("~me~".into()) }
     }
 
+    /// What a process has read and did not keep, because its run ended before it could, is as good as not read.
+    fn forget_reads(&self, process: usize) {
+        for entry in self.state().entries.values_mut() {
+            entry.read_by.retain(|(by, _)| *by != process);
+            entry.read_under_lid.retain(|by| *by != process);
+        }
+    }
+
     /// Whose name was read under a privacy id is known once the phone behind it is.
     fn learnt(&self, process: usize, phone: Option<&ChatId>) {
         let now = self.now();
@@ -742,13 +751,18 @@ impl Overwriting {
 pub struct ServerBook {
     server: Server,
     process: usize,
-    next_turn: Arc<Mutex<Duration>>,
+    limiter: Arc<Limiter>,
 }
 
 impl ServerBook {
     /// Says that a new run begins in the same process, so that a refused token may be tried again.
     pub fn new_run(&self) {
         self.server.state().processes[self.process].refused_at = None;
+    }
+
+    /// Says that what was read so far is not kept.
+    pub(super) fn forget_reads(&self) {
+        self.server.forget_reads(self.process);
     }
 
     /// The number of the process.
@@ -769,7 +783,7 @@ impl ServerBook {
         let (at, result) = self.server.begin_read(self.process, what, trouble);
         self.wait_for(at).await;
         self.server.read(self.process, result.as_ref().err());
-        result
+        result.inspect_err(|error| self.limiter.heed(error))
     }
 }
 
@@ -800,16 +814,7 @@ impl AddressBook for ServerBook {
     }
 
     async fn permit(&self) -> Result<Permit, Error> {
-        loop {
-            let at = *lock(&self.next_turn);
-            self.wait_for(at).await;
-            // Whoever gives up while waiting takes no turn with it; whoever was faster has taken this one.
-            let mut next = lock(&self.next_turn);
-            if *next == at {
-                *next = self.server.now() + self.pace().interval();
-                return Ok(Permit::grant());
-            }
-        }
+        self.limiter.turn(Duration::ZERO).await.map(|()| Permit::grant())
     }
 
     async fn update(&self, _: Permit, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
@@ -823,7 +828,7 @@ impl AddressBook for ServerBook {
         self.wait_for(at).await;
         self.server.answered(id, &result);
         drop(waiting);
-        result
+        result.inspect_err(|error| self.limiter.heed(error))
     }
 
     async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {
@@ -849,7 +854,9 @@ impl AddressBook for ServerBook {
     async fn phone_of(&self, _: Permit, lid: &ChatId) -> Result<Option<Phone>, Error> {
         self.look("a privacy id", None).await?;
         let chat = self.server.phone_chat(lid);
-        self.server.learnt(self.process, chat.as_ref());
+        if let Some(chat) = &chat {
+            self.server.learnt(self.process, Some(chat));
+        }
         Ok(chat.and_then(|chat| chat.phone()))
     }
 

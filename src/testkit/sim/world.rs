@@ -220,11 +220,14 @@ impl World {
                 }
             }
             Ok(Some(Err(error))) => {
+                process.book.forget_reads();
                 self.server.log().tell(format_args!("process {n}: {what} fails: {error}"));
             }
             Ok(Some(Ok(report))) => {
                 self.server.log().tell(format_args!("process {n}: {what} ends: {}", report.summary));
-                if report.guardrail.is_none() && !report.stopped {
+                if report.guardrail.is_some() || report.stopped {
+                    process.book.forget_reads();
+                } else {
                     delivery.versions.iter().for_each(|(row, version)| self.server.taken_in(row, *version));
                 }
             }
@@ -374,11 +377,8 @@ impl World {
         if self.server.violation().is_some() {
             return;
         }
-        let (wanted, unknown) = {
-            let crm = lock(&self.crm);
-            (crm.wanted(), crm.unknown())
-        };
-        checks::settled(&self.server, &wanted, &unknown).await;
+        let expected = lock(&self.crm).expected();
+        checks::settled(&self.server, &expected).await;
         if self.server.violation().is_none() {
             self.once_more().await;
         }

@@ -170,6 +170,25 @@ async fn p2_a_mark_that_is_lost_to_a_new_wish_sends_only_the_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wish_that_is_replaced_while_its_mark_waits_for_a_turn_is_not_sent() {
+    for world in World::each().await {
+        world.book.refuse_reads(ErrorKind::Route);
+        world.book.keep(Pace::every(seconds(2)));
+        let change = world.sync();
+        world.book.meanwhile(async move {
+            // The first call is answered at once; the second contact is marked and waits for its turn.
+            tokio::spawn(async move {
+                tokio::time::sleep(seconds(1)).await;
+                change.intake(some(vec![row(1, "Robert")])).await.unwrap();
+            });
+        });
+        let report = world.run(people(2, "Bob")).await;
+        assert_eq!(world.book.sent(), ["Bob 0", "Robert"], "{report}");
+        assert_eq!(report.summary.calls, 2, "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p2_a_staged_wish_that_is_lost_to_a_newer_version_is_decided_again() {
     for world in World::each().await {
         world.run(vec![row(0, "Bo").at_version(1)]).await;
@@ -196,6 +215,44 @@ async fn a_staged_withdrawal_that_is_lost_to_an_observer_is_made_again() {
         });
         world.run(vec![row(1, "Bob 1"), row(2, "Bob 2")]).await;
         assert_eq!((world.record(0).await.claims.len(), world.book.name(&chat(0))), (0, Some("Bob 0".into())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_a_look_that_is_lost_to_another_writer_keeps_the_text_that_it_found_replaced() {
+    for world in World::each().await {
+        world.book.edit(&chat(0), "Mum");
+        world.book.next_of(&chat(0), [Fate::AppliedBut(ErrorKind::Timeout); 4]);
+        world.run(people(1, "Bob")).await;
+        assert_eq!((world.book.name(&chat(0)), world.texts(0).await.len()), (Some("Bob 0".into()), 0), "in doubt");
+        world.clock.shift(-60_000);
+        let (ledger, instance) = (world.ledger.base(), world.instance.clone());
+        world.ledger.before_apply(async move {
+            let records = ledger.fetch(&instance, Query::Chats(&[chat(0)])).await.unwrap();
+            assert!(ledger.commit(&instance, None, vec![records[0].clone().into()]).await.unwrap().is_empty());
+        });
+        world.run(people(1, "Bob")).await;
+        assert_eq!(world.texts(0).await, ["Mum"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_a_staged_look_keeps_the_text_that_it_found_replaced_when_its_record_is_staged_again() {
+    for world in World::each().await {
+        world.book.edit(&chat(0), "Mum");
+        world.book.next_of(&chat(0), [Fate::AppliedBut(ErrorKind::Timeout); 4]);
+        world.run(people(1, "Bob")).await;
+        let book = world.book.clone();
+        let mut rows = people(60, "Bob");
+        rows[0] = row(0, "Robert");
+        // The whole book is read, and each contact that is to be called by itself after that.
+        world.book.list_twice(&chat(0));
+        let report = world.sync().run(all(rows)).await.unwrap();
+        assert_eq!(
+            (book.name(&chat(0)), world.texts(0).await),
+            (Some("Robert".into()), vec!["Bob 0".into(), "Mum".into()]),
+            "{report}"
+        );
     }
 }
 

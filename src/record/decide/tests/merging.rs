@@ -8,6 +8,10 @@ fn of(chat: &str, claims: &[(&str, Option<u64>, &str)]) -> Record {
     })
 }
 
+fn merge(kept: &Record, absorbed: Record, now: Timestamp) -> Record {
+    super::merge(kept, absorbed, now).record
+}
+
 #[test]
 fn the_phone_of_a_privacy_id_takes_over_its_claim_and_its_place_in_the_queue() {
     let merged = merge(&new(), of(LID, &[("7", None, "Ann")]), at(50));
@@ -79,6 +83,16 @@ fn p8_what_was_seen_under_a_privacy_id_is_seen_of_the_person() {
 }
 
 #[test]
+fn p8_what_a_request_in_doubt_replaced_is_kept_if_its_name_was_seen_under_a_privacy_id() {
+    let by_hand = after(&wanting("Ann"), saw("Mum"), at(1));
+    let in_doubt = begun(&by_hand, at(2));
+    let lid = after(&of(LID, &[]), saw("Ann"), at(3));
+    let merged = super::merge(&in_doubt, lid, at(4));
+    assert_eq!(merged.overwritten().map(|text| &*text.text), Some("Mum"));
+    assert_eq!(merged.record.shown().as_deref(), Some("Ann"));
+}
+
+#[test]
 fn what_was_seen_of_another_phone_is_another_entry() {
     let variant = after(&of("5511987654321@c.us", &[("7", None, "Ann")]), saw("Ann"), at(1));
     assert_eq!(merge(&new(), variant, at(2)).status, due(2));
@@ -115,7 +129,9 @@ proptest! {
     fn merging_is_total_and_touches_no_mark(one in any_record(), other in any_record(), now: u64) {
         let merged = merge(&one, other.clone(), Timestamp(now));
         prop_assert_eq!(&merged.pushed.sent, &one.pushed.sent);
-        prop_assert_eq!(&merged.pushed.in_doubt, &one.pushed.in_doubt);
+        // What is seen once no request can take effect any more answers for all of them.
+        let is_answered = |doubt: &InDoubt| other.chat.is_lid() && other.seen.as_ref().is_some_and(|seen| seen.at >= doubt.until);
+        prop_assert_eq!(&merged.pushed.in_doubt, &one.pushed.in_doubt.clone().filter(|doubt| !is_answered(doubt)));
         prop_assert!(merged.answers_to(&one.chat) && merged.answers_to(&other.chat));
         prop_assert!(!merged.aliases.contains(&merged.chat));
         prop_assert_eq!(merged.revision, one.revision);
