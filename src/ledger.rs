@@ -46,6 +46,7 @@
 
 use std::{
     any::Any,
+    cell::RefCell,
     collections::{HashMap, HashSet},
     error::Error as StdError,
     fmt,
@@ -291,26 +292,66 @@ impl Write {
 }
 
 /// What the writes of one call give up, so that others of them can take it.
+///
+/// A write that gives something up may itself lose. Then those that relied on it must not be stored either: see
+/// [`lose`](Self::lose).
 #[derive(Default)]
 pub(crate) struct Call<'w> {
     writes: HashMap<&'w str, &'w Write>,
-    absorbed: HashSet<&'w str>,
+    /// The chats of absorbed records, and who absorbs them.
+    absorbed: HashMap<&'w str, &'w str>,
+    lost: HashSet<Box<str>>,
+    relied_on: RefCell<HashSet<Box<str>>>,
 }
 
 impl<'w> Call<'w> {
     pub(crate) fn of(writes: impl IntoIterator<Item = &'w Write>) -> Self {
         let mut call = Self::default();
         for write in writes {
-            call.absorbed.extend(write.absorbs().map(|(chat, _)| chat.as_str()));
-            call.writes.entry(write.record.chat.as_str()).or_insert(write);
+            let chat = write.record.chat.as_str();
+            call.absorbed.extend(write.absorbs().map(|(absorbed, _)| (absorbed.as_str(), chat)));
+            call.writes.entry(chat).or_insert(write);
         }
         call
     }
 
+    /// Whether any write gives something up at all.
+    pub(crate) fn gives(&self) -> bool {
+        let drops = |Write { record, based_on, unclaimed, .. }: &Write| {
+            !unclaimed.is_empty() || based_on.iter().any(|(crm_id, _)| record.claim(crm_id).is_none())
+        };
+        !self.absorbed.is_empty() || self.writes.values().any(|write| drops(write))
+    }
+
     /// Whether the record of a chat, which is stored at a revision, leaves a claim to others.
     pub(crate) fn gives_up(&self, chat: &str, revision: u64, crm_id: &str) -> bool {
-        let is_left = |Write { record, .. }: &&Write| record.revision == revision && record.claim(crm_id).is_none();
-        self.writes.get(chat).is_some_and(is_left) || self.absorbed.contains(chat)
+        let is_left = |Write { record, .. }: &&&Write| record.revision == revision && record.claim(crm_id).is_none();
+        let own = self.writes.get(chat).filter(is_left).map(|_| chat);
+        let giver = own.or(self.absorbed.get(chat).copied()).filter(|giver| !self.lost.contains(*giver));
+        giver.is_some_and(|giver| {
+            self.relied_on.borrow_mut().insert(giver.into());
+            true
+        })
+    }
+
+    /// Whether the write of a chat is known to have lost.
+    pub(crate) fn has_lost(&self, chat: &ChatId) -> bool {
+        self.lost.contains(chat.as_str())
+    }
+
+    /// Notes which writes have lost. `true` if another one relied on one of them: what was stored is to be taken back, and the call made
+    /// again without those that have lost.
+    pub(crate) fn lose(&mut self, lost: impl IntoIterator<Item = &'w Write>) -> bool {
+        let relied_on = self.relied_on.take();
+        let mut is_broken = false;
+        for write in lost {
+            let chat = write.record.chat.as_str();
+            // Of several writes of one record nobody relies on any but the first.
+            if self.writes.get(chat).is_some_and(|first| std::ptr::eq(*first, write)) {
+                is_broken |= self.lost.insert(chat.into()) && relied_on.contains(chat);
+            }
+        }
+        is_broken
     }
 }
 
@@ -499,6 +540,9 @@ pub struct InstanceState {
     /// How many entries the address book had when it was last read as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub book_entries: Option<u64>,
+    /// When a call worked last, as a run noted at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worked_at: Option<Timestamp>,
     /// When something was last stored under a lease, or a lease given back, by the ledger's clock. [`Ledger::commit`] and
     /// [`Ledger::release`] set it, and [`Ledger::save_state`] leaves it alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,7 +26,8 @@ use crate::{
 pub(super) const PAGE: usize = 1_000;
 /// For how long what was read is taken for what the address book shows.
 pub(super) const FRESH: Duration = Duration::from_secs(600);
-/// How many contacts are looked at one by one where nobody knows how large the address book is.
+/// How many contacts are looked at one by one where nobody knows how large the address book is: an answer for one person is surer
+/// than a list.
 const FEW: u64 = 20;
 /// How often a read of the whole book is tried again before the run goes on without.
 const TRIES: u32 = 3;
@@ -50,6 +51,10 @@ pub(super) struct Looked {
     unread: HashSet<ChatId>,
     /// Whether the address book cannot be read.
     is_blind: bool,
+    /// How many reads were made.
+    reads: u64,
+    /// Why the last read failed that did.
+    failed: Option<ErrorKind>,
     /// When the last read was begun that got an answer.
     read_at: Timestamp,
 }
@@ -131,12 +136,7 @@ impl Run<'_> {
         if self.sync.look_first == LookFirst::Never || self.looked.is_blind || expected == 0 {
             return Ok(None);
         }
-        let interval = self.sync.book.pace().interval();
-        let ahead = FRESH
-            .as_nanos()
-            .checked_div(interval.as_nanos())
-            .map_or(u64::MAX, |calls| u64::try_from(calls).unwrap_or(u64::MAX).max(1));
-        let window = expected.min(ahead);
+        let window = expected.min(self.calls_ahead());
         let pages = self.looked.entries.or(self.state.book_entries).map_or(FEW, |entries| entries / PAGE as u64 + 1);
         if window > pages {
             self.look_at_book(store).await
@@ -147,6 +147,19 @@ impl Run<'_> {
             }
             Ok(None)
         }
+    }
+
+    /// How many calls the pace allows while what was read is fresh.
+    fn calls_ahead(&self) -> u64 {
+        let calls = FRESH.as_nanos().checked_div(self.sync.book.pace().interval().as_nanos());
+        calls.map_or(u64::MAX, |calls| u64::try_from(calls).unwrap_or(u64::MAX).max(1))
+    }
+
+    /// How long so many calls take at the pace, with the reads between them.
+    pub(super) fn duration_of(&self, calls: u64) -> Duration {
+        let reads = self.looked.reads.saturating_mul(calls.div_ceil(self.calls_ahead()));
+        let turns = u32::try_from(calls.saturating_add(reads)).unwrap_or(u32::MAX);
+        self.sync.book.pace().interval().saturating_mul(turns)
     }
 
     /// Looks at the contacts that are due first, one by one.
@@ -185,8 +198,8 @@ impl Run<'_> {
         };
         let now = self.now();
         self.looked.singles.insert(record.chat.clone(), now);
-        if !is_read && self.sync.look_first == LookFirst::Always {
-            self.looked.unread.insert(record.chat.clone());
+        if !is_read {
+            self.go_on_without(&record.chat);
         }
         Ok(true)
     }
@@ -218,7 +231,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Reads the whole book. Says how many of the known contacts it shows, if it was read to the end.
+    /// Reads the whole book. Says how many of the contacts that were known before it shows, if it was read to the end.
     async fn look_at_book(&mut self, store: &mut Store<'_>) -> Result<Option<u64>, SyncError> {
         let began = self.now();
         let mut pager = Pager::new(PAGE);
@@ -315,10 +328,8 @@ impl Run<'_> {
         let nameless: Vec<ChatId> =
             sighting.names.iter().filter(|(_, name)| name.is_none()).map(|(chat, _)| chat.clone()).collect();
         sighting.names.retain(|_, name| name.is_some());
-        for record in self.observe(store, sighting).await? {
-            if record.is_known() && listed.named.insert(record.chat) {
-                listed.known += 1;
-            }
+        for (record, was_known) in self.observe(store, sighting).await? {
+            listed.known += u64::from(listed.named.insert(record.chat) && was_known);
         }
         for record in store.find(self, &with_variants(&nameless)).await? {
             listed.nameless.insert(record.chat);
@@ -353,14 +364,18 @@ impl Run<'_> {
         }
     }
 
-    /// Writes down what was seen of contacts that the ledger knows, and the ids that they were seen under. Gives their records back.
-    async fn observe(&mut self, store: &mut Store<'_>, sighting: Sighting) -> Result<Vec<Record>, SyncError> {
+    /// Writes down what was seen of contacts that the ledger knows, and the ids that they were seen under. Gives their records back, and
+    /// whether each was known to have a name before.
+    async fn observe(&mut self, store: &mut Store<'_>, sighting: Sighting) -> Result<Vec<(Record, bool)>, SyncError> {
         let Sighting { names, aliases, at: now } = sighting;
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let policy = self.policy();
+        let (policy, mut known) = (self.policy(), HashSet::new());
         let decide = |record: &Record| {
+            if record.is_known() {
+                known.insert(record.chat.clone());
+            }
             let ids = std::iter::once(&record.chat).chain(&record.aliases);
             let own = ids.filter_map(|id| names.get(id)).max_by_key(|name| name.is_some());
             // An engine may list the other variant of a number.
@@ -374,7 +389,12 @@ impl Run<'_> {
             Some(Decision { is_changed: decision.is_changed || next != *record, ..decision })
         };
         let chats: Vec<ChatId> = names.keys().cloned().collect();
-        store.change(self, &with_variants(&chats), decide).await
+        let records = store.change(self, &with_variants(&chats), decide).await?;
+        Ok(records
+            .into_iter()
+            .map(|record| (known.contains(&record.chat), record))
+            .map(|(known, record)| (record, known))
+            .collect())
     }
 
     /// Finds out the phone behind a privacy id, and goes on under it: what the CRM knows by privacy id only is never called by its
@@ -427,6 +447,7 @@ impl Run<'_> {
             }
             self.renew_in_time().await?;
             let began = self.now();
+            self.looked.reads += 1;
             let fetched = tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => return Ok(Reading::Ended),
@@ -472,6 +493,13 @@ impl Run<'_> {
             self.gate_failed(error, None, backoff).await?;
             return Ok(None);
         }
+        // What fails in passing is asked once more before a text may be lost for it.
+        if error.is_transient() && tries < TRIES {
+            let until = self.now().after(self.backoff(tries));
+            self.wait_until(until).await?;
+            return Ok(None);
+        }
+        self.looked.failed = Some(error.kind());
         // Nothing depends on the account or on one privacy id but themselves.
         if matches!(target, Target::Account | Target::Phone(_)) {
             let kind = error.kind();
@@ -490,6 +518,16 @@ impl Run<'_> {
         }
         self.gate.shut(error);
         Ok(Some(Reading::Ended))
+    }
+
+    /// A contact could not be looked at: it is left alone, or its text cannot be kept.
+    fn go_on_without(&mut self, chat: &ChatId) {
+        if self.sync.look_first == LookFirst::Always {
+            self.looked.unread.insert(chat.clone());
+        } else {
+            let kind = self.looked.failed.unwrap_or(ErrorKind::Decode);
+            self.recorder.notes.unread.get_or_insert(kind);
+        }
     }
 
     fn go_blind(&mut self, kind: ErrorKind) {
@@ -531,7 +569,7 @@ struct Listed {
     lids: BTreeMap<ChatId, Option<String>>,
     /// Contacts listed with a name.
     named: HashSet<ChatId>,
-    /// How many of them were known to have one.
+    /// How many of them were known to have one before.
     known: u64,
     /// Contacts listed without a name.
     nameless: HashSet<ChatId>,

@@ -200,11 +200,12 @@ pub struct Notes {
     /// Contacts that keep a name of ours although no row wants it any more. The first thousand.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
-    /// Why the address book could not be read; what it showed cannot be kept in the history, and whether it is the right one cannot
+    /// Why the address book, or some contact in it, could not be read; what it showed cannot be kept in the history, and whether it is the right one cannot
     /// be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread: Option<ErrorKind>,
-    /// Who pushes for the instance already: it pushes the wishes of this run as well.
+    /// Who held the instance's lease to the end: a run that pushes the wishes of this run as well, unless it is stopped; or a plan
+    /// that took longer than the [wait](super::ContactSync::max_wait). What is left is due for the next run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed_by: Option<String>,
 }
@@ -258,11 +259,15 @@ impl fmt::Display for Notes {
         if let Some(kind) = self.unread {
             writeln!(
                 f,
-                "the address book cannot be read ({kind}): names that people saved there cannot be kept in the history"
+                "the address book, or some of it, cannot be read ({kind}): names that people saved there cannot be kept in the history"
             )?;
         }
         if let Some(owner) = &self.pushed_by {
-            writeln!(f, "{} pushes for this instance already, and pushes these wishes as well", Plain(owner))?;
+            writeln!(
+                f,
+                "{} holds this instance: if it pushes, it pushes these wishes as well; run again to be sure",
+                Plain(owner)
+            )?;
         }
         Ok(())
     }

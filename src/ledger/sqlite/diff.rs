@@ -80,7 +80,7 @@ struct Progress {
 
 impl SqliteDiff {
     pub(super) fn begin(file: &Arc<File>, instance: InstanceId) -> Result<Self, Fault> {
-        let mut connection = file::connect(&file.path)?;
+        let mut connection = file::connect(&file.place.path)?;
         connection.execute_batch(SESSION)?;
         let transaction = connection.transaction()?;
         let progress = Progress::begin(&transaction, &instance)?;
@@ -307,6 +307,7 @@ impl Diff for SqliteDiff {
     async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
         let Self { file, session } = *self;
         blocking(move || {
+            file.place.check()?;
             let _turn = file.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
             session.apply().map_err(|fault| fault.explain(&file.name))

@@ -18,12 +18,48 @@ use crate::ledger::{LedgerError, LedgerErrorKind};
 /// Longer than another process takes to store a large export.
 const BUSY: Duration = Duration::from_secs(20);
 
-/// Opens or makes the ledger at an absolute path.
-pub(super) fn open(path: &Path) -> Result<Connection, Fault> {
+/// Where an open ledger is: by whatever name it was opened, so that all who have it open find the same locks beside it.
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        let path = fs::canonicalize(path)?;
+        Ok(Self { identity: identity(&path)?, path })
+    }
+
+    /// Makes sure that whoever opens the ledger now gets the same file: what is written to one that was moved away is lost, and its
+    /// leases bind nobody.
+    pub(super) fn check(&self) -> Result<(), LedgerError> {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            return Ok(());
+        }
+        let detail = format!("{} was moved, replaced or deleted; open the ledger again", self.path.display());
+        Err(LedgerError::new(LedgerErrorKind::Unavailable, detail))
+    }
+}
+
+/// What tells a file from any other that has its name later; `None` where the system has nothing of the kind.
+#[cfg(unix)]
+fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).map(|found| Some((found.dev(), found.ino())))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    fs::metadata(path).map(|_| None)
+}
+
+/// Opens or makes the ledger at a path.
+pub(super) fn open(path: &Path) -> Result<(Connection, Place), Fault> {
     check_place(path)?;
     make_private(path)?;
     check_owner(path)?;
-    let mut connection = connect(path)?;
+    let place = Place::of(path)?;
+    let mut connection = connect(&place.path)?;
     let began = Instant::now();
     // SQLite does not wait while two processes make one file at the same time.
     while let Err(fault) = prepare(&mut connection, STEPS) {
@@ -32,7 +68,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Fault> {
         }
         sleep(Duration::from_millis(5));
     }
-    Ok(connection)
+    Ok((connection, place))
 }
 
 /// Opens a ledger that is known to be one.

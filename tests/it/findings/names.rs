@@ -93,7 +93,7 @@ async fn p6_a_contact_that_cannot_be_read_holds_nobody_up() {
         world.book.edit(&chat(1), "Somebody");
         let report = world.run(people(5, "Bob")).await;
         assert_eq!(counts(&report), [4, 1, 0, 0, 0, 0, 5], "{kind:?}: {report}");
-        assert_eq!((world.texts(1).await, report.notes.unread), (vec!["Somebody".into()], None), "{kind:?}");
+        assert_eq!((world.texts(1).await, report.notes.unread), (vec!["Somebody".into()], Some(kind)), "{kind:?}");
     }
 }
 
