@@ -297,7 +297,7 @@ impl<'s> Run<'s> {
         }
         let (wait, began) = (until.since(self.now()), Instant::now());
         while !self.is_stopped() && self.now() < until && began.elapsed() < wait {
-            let left = until.since(self.now()).min(wait - began.elapsed()).min(self.renewal());
+            let left = until.since(self.now()).min(wait.saturating_sub(began.elapsed())).min(self.renewal());
             tokio::select! { biased; () = stopped(&mut self.stop) => {}, () = tokio::time::sleep(left) => {} }
             self.renew_in_time().await?;
         }
