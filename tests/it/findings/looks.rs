@@ -45,7 +45,7 @@ async fn p3_a_person_listed_under_phone_and_nameless_privacy_id_is_not_called_ag
     }
 }
 
-/// LookFirst::Always: "where it cannot be read nothing is called".
+/// `LookFirst::Always`: "where it cannot be read nothing is called".
 #[tokio::test(start_paused = true)]
 async fn p8_look_first_always_calls_nobody_for_whom_another_contact_answered() {
     for other in [lid(3), chat(3)] {

@@ -221,12 +221,12 @@ async fn p1_a_row_claims_one_person_also_if_the_write_that_gives_it_up_loses() {
         let (policy, now) = (Policy::default(), world.clock.now());
         // One worker knows of no claim of crm-2, and moves crm-5 from one person to another while it gives crm-2 to the first.
         let stored = world.record(2).await;
-        let mut gives = decide(&stored, Event::Unclaimed { crm_id: "crm-5".into() }, &policy, now).record;
+        let mut shrunk = decide(&stored, Event::Unclaimed { crm_id: "crm-5".into() }, &policy, now).record;
         let two = Event::claimed("crm-2", Wish::plain(ContactName::new("Two", "").unwrap()));
-        gives = decide(&gives, two, &policy, now).record;
+        shrunk = decide(&shrunk, two, &policy, now).record;
         let takes = decide(&Record::new(chat(5)), wish("Five"), &policy, now).record;
         let mut given: Write = stored.clone().into();
-        (given.record, given.unclaimed) = (gives, vec!["crm-5".into()]);
+        (given.record, given.unclaimed) = (shrunk, vec!["crm-5".into()]);
         let writes = vec![given, takes.into()];
         let lost = world.ledger.commit(&world.instance, None, writes).await.unwrap();
         let mut holders = Vec::new();
