@@ -1,4 +1,5 @@
 use std::{
+    cell::LazyCell,
     fmt,
     panic::resume_unwind,
     path::{self, PathBuf},
@@ -223,7 +224,7 @@ impl Ledger for SqliteLedger {
             }
             let id = instance::make(transaction, &name)?;
             let mut store = Writer::new(transaction, id)?;
-            let (call, mut lost) = (Call::of(&writes), Vec::new());
+            let (call, mut lost) = (LazyCell::new(|| Call::of(&writes)), Vec::new());
             for (place, write) in writes.iter().enumerate() {
                 if !store.write(write, &call)? {
                     lost.push(place);

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use self::{
     compare::Found,
-    view::{Named, View, parse},
+    view::{Named, Rest, View, parse},
 };
 use super::{
     File,
@@ -20,7 +20,7 @@ use super::{
     fault::Fault,
     file,
     instance::{self, count},
-    record::{GivesUp, Writer, read, start},
+    record::{GivesUp, Next, Writer, read, start},
     schema::SESSION,
 };
 use crate::{
@@ -133,12 +133,25 @@ impl Session {
         let id = instance::make(&transaction, &self.instance)?;
         let mut writer = Writer::new(&transaction, id)?;
         let mut lost = Vec::new();
-        let mut staged = transaction.prepare("SELECT body FROM temp.staged ORDER BY id")?;
+        let sql = "SELECT body, revision, rest, chat, state, at, known FROM temp.staged ORDER BY id";
+        let mut staged = transaction.prepare(sql)?;
         let mut rows = staged.query([])?;
         while let Some(row) = rows.next()? {
-            let write = parse(row.get_ref(0)?)?;
-            if !writer.write(&write, &Staged(&transaction))? {
-                lost.push(write);
+            let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
+            let next = Next {
+                chat: text(3)?,
+                revision: row.get::<_, i64>(1)?.cast_unsigned(),
+                state: text(4)?,
+                at: row.get(5)?,
+                is_known: row.get(6)?,
+                body: text(0)?,
+            };
+            let Rest { overwritten, unclaimed, absorbed, .. } = Rest::read(row, 2)?;
+            let absorbed = absorbed.filter(|(chat, _)| chat.as_str() != next.chat);
+            if !writer.put(&next, &unclaimed, absorbed.as_ref(), &Staged(&transaction))? {
+                lost.push(parse(row)?);
+            } else if let Some(overwritten) = overwritten {
+                writer.note(&overwritten)?;
             }
         }
         drop(rows);
@@ -157,16 +170,16 @@ struct Staged<'c>(&'c Connection);
 impl GivesUp for Staged<'_> {
     fn gives_up(&self, chat: &str, revision: u64, crm_id: &str) -> Result<bool, Fault> {
         // What was to absorb it may be staged no longer.
-        let absorbs = "SELECT 1 FROM temp.staged WHERE json_extract(body, '$.absorbed[0]') = ?1 AND chat <> ?1";
+        let absorbs = "SELECT 1 FROM temp.staged WHERE json_extract(rest, '$.absorbed[0]') = ?1 AND chat <> ?1";
         if self.0.prepare_cached("SELECT 1 FROM temp.gone WHERE chat = ?1")?.exists([chat])?
             && self.0.prepare_cached(absorbs)?.exists([chat])?
         {
             return Ok(true);
         }
-        let mut staged = self.0.prepare_cached("SELECT body FROM temp.staged WHERE chat = ?1")?;
+        let mut staged = self.0.prepare_cached("SELECT body, revision FROM temp.staged WHERE chat = ?1")?;
         let mut rows = staged.query([chat])?;
         let Some(row) = rows.next()? else { return Ok(false) };
-        let Write { record, .. } = parse(row.get_ref(0)?)?;
+        let record = read(row)?;
         Ok(record.revision == revision && record.claim(crm_id).is_none())
     }
 }
@@ -219,7 +232,8 @@ impl Progress {
         let sql = "SELECT body, revision FROM contact INDEXED BY contact_open \
                    WHERE instance = ?1 AND chat > ?2 AND state <> 'in_sync' ORDER BY chat LIMIT ?3";
         let mut stored = connection.prepare_cached(sql)?;
-        let sql = "SELECT body FROM temp.staged WHERE chat > ?1 AND state <> 'in_sync' ORDER BY chat LIMIT ?2";
+        let sql =
+            "SELECT body, revision FROM temp.staged WHERE chat > ?1 AND state <> 'in_sync' ORDER BY chat LIMIT ?2";
         let mut staged = connection.prepare_cached(sql)?;
         let mut view = View::new(connection, self)?;
         let (mut open, mut after) = (Vec::new(), start(after));
@@ -227,11 +241,8 @@ impl Progress {
         while open.len() < limit {
             let page = stored.query_map(params![self.id, after, count(limit)], read)?;
             let page: Vec<Record> = page.collect::<Result<_, _>>()?;
-            let mut rows = staged.query(params![after, count(limit)])?;
-            let mut ours: Vec<Record> = Vec::new();
-            while let Some(row) = rows.next()? {
-                ours.push(parse(row.get_ref(0)?)?.record);
-            }
+            let ours = staged.query_map(params![after, count(limit)], read)?;
+            let ours: Vec<Record> = ours.collect::<Result<_, _>>()?;
             let full = [&page, &ours].into_iter().filter(|page| page.len() == limit);
             let end = full.filter_map(|page| page.last()).map(|record| record.chat.clone()).min();
             let is_in = |record: &Record| end.as_ref().is_none_or(|end| record.chat <= *end);
