@@ -308,11 +308,14 @@ impl Run<'_> {
             let records = store.due(self, after.as_ref()).await?;
             let Some(last) = records.last() else { return Ok(()) };
             after = Some(last.chat.clone());
-            let is_news = |record: &&Record| {
+            let is_news = |record: &Record| {
                 record.status.due_at().is_some() && !record.is_known() && record.seen.is_none() && !record.chat.is_lid()
             };
-            let chats: Vec<_> = records.iter().filter(is_news).map(|record| (record.chat.clone(), None)).collect();
-            self.observe(store, chats, &BTreeMap::new()).await?;
+            let (now, policy) = (self.now(), self.policy());
+            let unsaved = |record: &Record| {
+                is_news(record).then(|| decide(record, Event::Seen { name: None, at: None }, &policy, now))
+            };
+            store.change_found(self, records, unsaved).await?;
         }
     }
 
