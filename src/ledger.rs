@@ -242,7 +242,8 @@ pub struct Write {
     /// What it overwrote in the address book: stored with the record, or not at all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overwritten: Vec<Overwritten>,
-    /// Rows of the CRM that claim the record no more: their claims are deleted unless another record has them by now.
+    /// Rows of the CRM that claim the record no more: their claims are deleted unless another record has them by now, or another write
+    /// of the same call takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unclaimed: Vec<Box<str>>,
     /// A record that this one has taken in, at the revision that it was loaded at: it is deleted, and the write is lost unless both
@@ -273,6 +274,12 @@ impl Write {
         self.based_on.iter().find(|(known, _)| **known == *crm_id).map(|(_, digest)| *digest)
     }
 
+    /// Whether it gives up a claim, or a record, that another write of the same call may take.
+    pub(crate) fn gives(&self) -> bool {
+        let is_dropped = |(crm_id, _): &(Box<str>, RowDigest)| self.record.claim(crm_id).is_none();
+        self.absorbed.is_some() || !self.unclaimed.is_empty() || self.based_on.iter().any(is_dropped)
+    }
+
     /// Takes over what a staged write leaves to the one that replaces it.
     pub(crate) fn replaces(&mut self, before: Self) {
         let Self { record, mut overwritten, unclaimed, absorbed, based_on } = before;
@@ -297,36 +304,33 @@ impl Write {
 /// [`lose`](Self::lose).
 #[derive(Default)]
 pub(crate) struct Call<'w> {
-    writes: HashMap<&'w str, &'w Write>,
+    givers: HashMap<&'w str, &'w Write>,
     /// The chats of absorbed records, and who absorbs them.
     absorbed: HashMap<&'w str, &'w str>,
-    lost: HashSet<Box<str>>,
+    lost: HashSet<&'w str>,
     relied_on: RefCell<HashSet<Box<str>>>,
 }
 
 impl<'w> Call<'w> {
     pub(crate) fn of(writes: impl IntoIterator<Item = &'w Write>) -> Self {
         let mut call = Self::default();
-        for write in writes {
+        for write in writes.into_iter().filter(|write| write.gives()) {
             let chat = write.record.chat.as_str();
             call.absorbed.extend(write.absorbs().map(|(absorbed, _)| (absorbed.as_str(), chat)));
-            call.writes.entry(chat).or_insert(write);
+            call.givers.entry(chat).or_insert(write);
         }
         call
     }
 
     /// Whether any write gives something up at all.
     pub(crate) fn gives(&self) -> bool {
-        let drops = |Write { record, based_on, unclaimed, .. }: &Write| {
-            !unclaimed.is_empty() || based_on.iter().any(|(crm_id, _)| record.claim(crm_id).is_none())
-        };
-        !self.absorbed.is_empty() || self.writes.values().any(|write| drops(write))
+        !self.givers.is_empty()
     }
 
     /// Whether the record of a chat, which is stored at a revision, leaves a claim to others.
     pub(crate) fn gives_up(&self, chat: &str, revision: u64, crm_id: &str) -> bool {
         let is_left = |Write { record, .. }: &&&Write| record.revision == revision && record.claim(crm_id).is_none();
-        let own = self.writes.get(chat).filter(is_left).map(|_| chat);
+        let own = self.givers.get(chat).filter(is_left).map(|_| chat);
         let giver = own.or(self.absorbed.get(chat).copied()).filter(|giver| !self.lost.contains(*giver));
         giver.is_some_and(|giver| {
             self.relied_on.borrow_mut().insert(giver.into());
@@ -347,8 +351,8 @@ impl<'w> Call<'w> {
         for write in lost {
             let chat = write.record.chat.as_str();
             // Of several writes of one record nobody relies on any but the first.
-            if self.writes.get(chat).is_some_and(|first| std::ptr::eq(*first, write)) {
-                is_broken |= self.lost.insert(chat.into()) && relied_on.contains(chat);
+            if self.givers.get(chat).is_some_and(|first| std::ptr::eq(*first, write)) {
+                is_broken |= self.lost.insert(chat) && relied_on.contains(chat);
             }
         }
         is_broken

@@ -580,9 +580,9 @@ impl ContactSync {
 
     /// How many contacts may be between their mark and the save of their answer.
     ///
-    /// With a pace, marking ahead would only make contacts wait in doubt for their turn.
+    /// With a pace, marking ahead would only make contacts wait in doubt for their turn. Without one, it lets one save serve several.
     fn window(&self) -> usize {
-        if self.book.pace().interval().is_zero() { self.in_flight.saturating_mul(2) } else { self.in_flight }
+        if self.book.pace().interval().is_zero() { self.in_flight.saturating_mul(2).max(16) } else { self.in_flight }
     }
 }
 

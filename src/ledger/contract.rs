@@ -76,6 +76,7 @@ macro_rules! ledger_contract {
                 staged_records_are_seen_by_their_session_alone
                 a_staged_record_can_be_staged_again
                 a_claim_moves_with_the_record_that_took_it_last
+                a_claim_moves_only_if_the_write_that_gives_it_up_is_stored
                 a_claim_is_not_taken_from_a_record_that_keeps_it
                 an_unclaimed_row_is_nobodys_unless_it_was_taken
                 rows_that_compete_for_a_person_find_each_other

@@ -226,9 +226,8 @@ impl Ledger for SqliteLedger {
             }
             let id = instance::make(transaction, &name)?;
             let mut call = Call::of(&writes);
-            let gives = call.gives();
             let lost = loop {
-                if gives {
+                if call.gives() {
                     transaction.execute_batch("SAVEPOINT giving")?;
                 }
                 let (mut store, mut lost) = (Writer::new(transaction, id)?, Vec::new());
@@ -237,12 +236,12 @@ impl Ledger for SqliteLedger {
                         lost.push(place);
                     }
                 }
-                if gives && call.lose(lost.iter().map(|place| &writes[*place])) {
+                if call.lose(lost.iter().map(|place| &writes[*place])) {
                     transaction.execute_batch("ROLLBACK TO giving")?;
                     continue;
                 }
                 store.finish()?;
-                if gives {
+                if call.gives() {
                     transaction.execute_batch("RELEASE giving")?;
                 }
                 break lost;

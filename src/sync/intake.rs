@@ -25,8 +25,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many rows are compared at once.
-const BATCH: usize = 4_096;
+/// How many rows are compared at once, while as many are read.
+const BATCH: usize = 2_048;
 
 /// Takes the rows of one feed into one comparison.
 pub(super) struct Intake<'r> {

@@ -355,12 +355,14 @@ impl Run<'_> {
             let records = store.due(self, after.as_ref()).await?;
             let Some(last) = records.last() else { return Ok(()) };
             after = Some(last.chat.clone());
-            let is_news = |record: &&Record| {
+            let is_news = |record: &Record| {
                 record.status.due_at().is_some() && !record.is_known() && record.seen.is_none() && !record.chat.is_lid()
             };
-            let names = records.iter().filter(is_news).map(|record| (record.chat.clone(), None)).collect();
-            let at = self.looked.book_at.unwrap_or_else(|| self.now());
-            self.observe(store, Sighting { names, ..Sighting::at(at) }).await?;
+            let (at, policy) = (self.looked.book_at.unwrap_or_else(|| self.now()), self.policy());
+            let unsaved = |record: &Record| {
+                is_news(record).then(|| decide(record, Event::Seen { name: None, at: None }, &policy, at))
+            };
+            store.change_found(self, records, unsaved).await?;
         }
     }
 

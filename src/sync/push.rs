@@ -79,6 +79,8 @@ pub(super) struct Pusher<'p, 's> {
     batch: Batch,
     /// The save under way: a task of its own, so that it goes on whatever the loop waits for.
     saving: JoinSet<Result<Saved, LedgerError>>,
+    /// How many answers it takes.
+    settling: usize,
     ready: VecDeque<Flight>,
     flights: JoinSet<(Flight, Result<(), Error>)>,
     /// Contacts that were refused since the last success: the next one tells whether they are to blame.
@@ -95,6 +97,7 @@ impl<'p, 's> Pusher<'p, 's> {
             active: HashSet::new(),
             batch: Batch::default(),
             saving: JoinSet::new(),
+            settling: 0,
             ready: VecDeque::new(),
             flights: JoinSet::new(),
             refused: Vec::new(),
@@ -240,6 +243,7 @@ impl<'p, 's> Pusher<'p, 's> {
             return;
         }
         let batch = mem::take(&mut self.batch);
+        self.settling = batch.settled.len();
         let (policy, now) = (self.run.policy(), self.run.now());
         let marks = batch.marked.iter().map(|record| Write::from(record.clone()));
         let decision = |settled: &Settled| decide(&settled.record, settled.event.clone(), &policy, now);
@@ -256,6 +260,7 @@ impl<'p, 's> Pusher<'p, 's> {
     }
 
     async fn saved(&mut self, Saved { batch, lost }: Saved) -> Result<(), SyncError> {
+        self.settling = 0;
         let marks = batch.marked.len();
         for (at, mut record) in batch.marked.into_iter().enumerate() {
             if lost.contains(&at) {
@@ -308,7 +313,9 @@ impl<'p, 's> Pusher<'p, 's> {
             Passage::Probe => 1,
             Passage::Wait(_) | Passage::Closed => 0,
         };
-        !self.ready.is_empty() && self.flights.len() < slots
+        // Answers that are not durable yet are repeated after a crash, so few may wait for it.
+        let unsaved = self.flights.len() + self.batch.settled.len() + self.settling;
+        !self.ready.is_empty() && self.flights.len() < slots && unsaved < self.run.sync.in_flight.saturating_mul(2)
     }
 
     /// Sends the next contact that is marked; or, if the server asked for a pause, tells the gate.

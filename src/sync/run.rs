@@ -447,12 +447,23 @@ impl Store<'_> {
         &mut self,
         run: &Run<'_>,
         chats: &[ChatId],
+        decide: impl FnMut(&Record) -> Option<Decision>,
+    ) -> Result<Vec<Record>, SyncError> {
+        let found = self.find(run, chats).await?;
+        self.change_found(run, found, decide).await
+    }
+
+    /// Like [`change`](Self::change), for records that were found already.
+    pub(super) async fn change_found(
+        &mut self,
+        run: &Run<'_>,
+        mut found: Vec<Record>,
         mut decide: impl FnMut(&Record) -> Option<Decision>,
     ) -> Result<Vec<Record>, SyncError> {
-        let (mut decided, mut open) = (Vec::new(), chats.to_vec());
-        while !open.is_empty() {
+        let mut decided = Vec::new();
+        loop {
             let mut writes = Vec::new();
-            for record in self.find(run, &open).await? {
+            for record in found {
                 let Some(decision) = decide(&record) else { continue };
                 if decision.is_changed {
                     writes.push(Write::from(decision));
@@ -469,11 +480,14 @@ impl Store<'_> {
                 }
                 Self::Ledger => run.sync.ledger.commit(run.sync.book.instance(), None, writes).await?,
             };
-            open = lost.iter().map(|lost| records[*lost].chat.clone()).collect();
+            let open: Vec<ChatId> = lost.iter().map(|lost| records[*lost].chat.clone()).collect();
             decided
                 .extend(records.into_iter().enumerate().filter(|(at, _)| !lost.contains(at)).map(|(_, record)| record));
+            if open.is_empty() {
+                return Ok(decided);
+            }
+            found = self.find(run, &open).await?;
         }
-        Ok(decided)
     }
 }
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use wawp_contacts::{
-    ContactName, Error, ErrorKind, Pace,
+    Error, ErrorKind, Pace,
     crm::CrmContact,
-    ledger::{Ledger, Query, SqliteLedger, Write},
-    record::{Event, Policy, Record, Wish, decide},
+    ledger::{Ledger, Query, SqliteLedger},
     sync::Guardrails,
 };
 
@@ -211,33 +210,7 @@ async fn p10_a_ledger_that_was_moved_away_gives_up_its_lease() {
     assert!(!both, "two processes hold the lease of one instance");
 }
 
-/// A ledger takes a claim for one record because another write of the same call gives it up; then that other write loses. The
-/// row claims two persons from then on.
-#[tokio::test(start_paused = true)]
-async fn p1_a_row_claims_one_person_also_if_the_write_that_gives_it_up_loses() {
-    for world in World::each().await {
-        world.sync().intake(all(vec![claim("crm-5", 2, "Five"), claim("crm-2", 0, "Two")])).await.unwrap();
-        let wish = |name: &str| Event::claimed("crm-5", Wish::plain(ContactName::new(name, "").unwrap()));
-        let (policy, now) = (Policy::default(), world.clock.now());
-        // One worker knows of no claim of crm-2, and moves crm-5 from one person to another while it gives crm-2 to the first.
-        let stored = world.record(2).await;
-        let mut shrunk = decide(&stored, Event::Unclaimed { crm_id: "crm-5".into() }, &policy, now).record;
-        let two = Event::claimed("crm-2", Wish::plain(ContactName::new("Two", "").unwrap()));
-        shrunk = decide(&shrunk, two, &policy, now).record;
-        let takes = decide(&Record::new(chat(5)), wish("Five"), &policy, now).record;
-        let mut given: Write = stored.clone().into();
-        (given.record, given.unclaimed) = (shrunk, vec!["crm-5".into()]);
-        let writes = vec![given, takes.into()];
-        let lost = world.ledger.commit(&world.instance, None, writes).await.unwrap();
-        let mut holders = Vec::new();
-        for n in [2, 5] {
-            holders.extend(world.find(&chat(n)).await.filter(|record| record.claim("crm-5").is_some()).map(|_| n));
-        }
-        assert_eq!(holders.len(), 1, "lost {lost:?}; crm-5 claims {holders:?}");
-    }
-}
-
-/// The same as two changes of the CRM beside a run do it: one person is in conflict with a row that names another one, for ever.
+/// Two changes of the CRM beside a run: one person is in conflict with a row that names another one, for ever.
 #[tokio::test(start_paused = true)]
 async fn p1_two_changes_beside_a_run_leave_no_ghost_of_a_claim() {
     for world in World::each().await {
