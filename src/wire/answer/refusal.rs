@@ -71,7 +71,24 @@ const BAD: &[&str] = &[
     "unsuccessful",
 ];
 /// Words for a success.
-const GOOD: &[&str] = &["true", "yes", "y", "ok", "success", "successful", "succeeded", "done"];
+const GOOD: &[&str] = &[
+    "true",
+    "yes",
+    "y",
+    "ok",
+    "success",
+    "successful",
+    "succeeded",
+    "done",
+    "accepted",
+    "completed",
+    "created",
+    "saved",
+    "sent",
+    "updated",
+];
+/// Words for what is to come: no failure, and no plain yes.
+const COMING: &[&str] = &["pending", "processing", "queued"];
 /// Words for nothing.
 const NOTHING: &[&str] = &["", "false", "0", "no", "n", "none", "null", "off"];
 
@@ -140,10 +157,12 @@ pub(super) fn is_contact(json: &Json<'_>) -> bool {
     values(json, CONTACT).next().is_some()
 }
 
-/// Whether an object under any key at all refuses: answers may be keyed by chat or session.
+/// Whether an object under any other key refuses: answers may be keyed by chat or session.
 fn holds_a_refusal(json: &Json<'_>, depth: usize) -> bool {
     let Json::Object(fields) = json else { return false };
-    fields.iter().any(|(_, value)| match value {
+    // Those were looked through already, and doing it twice on each floor would take long.
+    let is_done = |key: &str| WRAPPERS.iter().chain(WORKED).any(|done| is_spelled(key, done));
+    fields.iter().filter(|(key, _)| !is_done(key)).any(|(_, value)| match value {
         Json::Object(_) => refuses(value, depth),
         Json::List(items) => items.iter().any(|item| matches!(item, Json::Object(_)) && refuses(item, depth)),
         _ => false,
@@ -237,7 +256,7 @@ fn is_failure(text: &str) -> bool {
 
 /// Whether a state that is not known, in capital letters, is that of a session rather than a word for how the call went.
 pub(super) fn is_of_session(json: &Json<'_>, word: &str) -> bool {
-    names_a_session(json) && !says_yes(json) && !is_one_of(word, GOOD)
+    names_a_session(json) && !says_yes(json) && !is_one_of(word, COMING)
 }
 
 /// Whether an object speaks of a session, not of a contact.

@@ -128,6 +128,8 @@ async fn p4_a_200_with_harmless_fields_is_an_acknowledgement() {
         r#"{"session":"default","status":"SUCCESS"}"#,
         r#"{"success":true,"session":"default","status":"SAVED_NOW"}"#,
         r#"{"status":"queued"}"#,
+        r#"{"status":"success","data":{"session":"default","status":"PENDING"}}"#,
+        r#"{"session":"default","status":"UPDATED"}"#,
         r#"{"status":"no_errors"}"#,
         r#"{"status":"not_modified"}"#,
         r#"{"status":true}"#,
