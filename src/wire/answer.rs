@@ -42,7 +42,7 @@ const WORDS: &[(&str, ErrorKind)] = &[
 /// A good status proves little: a body may carry an error all the same.
 pub(crate) fn of_update<T>(reply: Reply<'_>, read: Read<T>, redactor: &Redactor) -> Result<T, Error> {
     let json = match Json::parse(reply.body) {
-        Some(json) if reply.is_good() && Complaint::of(&json).is_none() => json,
+        Some(json) if reply.is_good() && !is_refusal(&json) => json,
         Some(json) => return Err(Complaint::read(&json, reply.is_good()).into_error(reply.status, redactor)),
         None if reply.says_it_is_empty() => Json::Bool(true),
         None if reply.is_good() && reply.is_blank() => {
@@ -64,10 +64,10 @@ pub(crate) fn of_read<T>(reply: Reply<'_>, read: Read<T>, redactor: &Redactor) -
         None if reply.says_it_is_empty() => Json::Null,
         None => return Err(Complaint::from_bytes(reply.body).into_error(reply.status, redactor)),
     };
-    let failed = ["ok", "success"].iter().any(|key| json.get(key).and_then(Json::truth) == Some(false));
+    let failed = refusal::says_it_failed(&json);
     match read(&json) {
         Ok(value) if reply.is_good() && !failed => Ok(value),
-        Err(Misread) if reply.is_good() && Complaint::of(&json).is_none() => {
+        Err(Misread) if reply.is_good() && !is_refusal(&json) => {
             Err(Error::new(ErrorKind::Decode).with_status(reply.status))
         }
         _ => Err(Complaint::read(&json, reply.is_good()).into_error(reply.status, redactor)),
@@ -138,11 +138,6 @@ fn collect<'a, 'b>(json: &'b Json<'a>, depth: usize, places: &mut Vec<&'b Json<'
 }
 
 impl Complaint {
-    /// The complaint in the body of a good status, if it holds one.
-    fn of(json: &Json<'_>) -> Option<Self> {
-        is_refusal(json).then(|| Self::read(json, true))
-    }
-
     fn read(json: &Json<'_>, is_good: bool) -> Self {
         let mut places = Vec::new();
         collect(json, 4, &mut places);

@@ -119,6 +119,11 @@ pub(super) fn is_refusal(json: &Json<'_>) -> bool {
     refuses(json, DEPTH)
 }
 
+/// Whether an answer says no where it says whether it worked; all else in it may be said of a contact.
+pub(super) fn says_it_failed(json: &Json<'_>) -> bool {
+    values(json, WORKED).any(|value| says_no(value, true, DEPTH))
+}
+
 fn refuses(json: &Json<'_>, depth: usize) -> bool {
     match json {
         Json::Bool(yes) => !yes,

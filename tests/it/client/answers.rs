@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use wawp_contacts::{
-    Client, Error, ErrorClass, ErrorKind, RetryPolicy,
+    AddressBook, Client, Error, ErrorClass, ErrorKind, RetryPolicy,
+    book::Permit,
     client::{HttpExchange, HttpRequest, HttpResponse},
 };
 
@@ -19,11 +20,14 @@ impl HttpExchange for Canned {
     }
 }
 
+fn answered(body: &'static str) -> Client {
+    let builder = Client::builder("my-instance".parse().unwrap(), "my-token").http(Canned(body));
+    builder.retry(RetryPolicy::never()).build().unwrap()
+}
+
 /// What becomes of an update that is answered 200 with this body.
 async fn update(body: &'static str) -> Result<(), Error> {
-    let builder = Client::builder("my-instance".parse().unwrap(), "my-token").http(Canned(body));
-    let client = builder.retry(RetryPolicy::never()).build().unwrap();
-    client.update_contact(&chat(), &name()).await
+    answered(body).update_contact(&chat(), &name()).await
 }
 
 #[tokio::test]
@@ -163,4 +167,25 @@ async fn p4_a_200_with_harmless_fields_is_an_acknowledgement() {
         }
     }
     assert!(wrong.is_empty(), "taken for a failure: {wrong:#?}");
+}
+
+#[tokio::test]
+async fn p8_a_page_that_says_it_failed_is_no_empty_address_book() {
+    let mut wrong = Vec::new();
+    for body in [
+        r#"{"success":false,"data":[]}"#,
+        r#"{"success":"no","data":[]}"#,
+        r#"{"ok":true,"ok":false,"data":[]}"#,
+        r#"{"Success":"failed","contacts":[]}"#,
+        r#"{"isSuccess":false,"data":{"contacts":[]}}"#,
+    ] {
+        match answered(body).page(Permit::grant(), 0, 10).await {
+            Err(error) if error.kind() == ErrorKind::Unclear => assert!(!error.is_in_doubt(), "{body}"),
+            answer => wrong.push((body, answer)),
+        }
+    }
+    assert!(wrong.is_empty(), "taken for something else: {wrong:#?}");
+    for body in [r#"{"success":true,"data":[]}"#, r#"{"success":null,"data":[]}"#, r#"{"data":[]}"#, "[]"] {
+        assert!(answered(body).page(Permit::grant(), 0, 10).await.unwrap().contacts.is_empty(), "{body}");
+    }
 }
