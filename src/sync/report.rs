@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Guardrail;
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 const KEPT: usize = 1_000;
 
 /// What becomes of one contact's name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Change {
     /// The person.
@@ -38,7 +38,7 @@ pub struct Change {
 }
 
 /// What a change does to the address book.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// The contact had no name there, as far as is known.
@@ -48,7 +48,7 @@ pub enum Verb {
 }
 
 /// How far a change came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
@@ -115,7 +115,7 @@ impl Change {
 ///
 /// Each contact of the CRM is counted once among `created`, `renamed`, `unchanged`, `parked`, `held` and `gated`; each row that could
 /// not be used once among `refused` and `stale`.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Summary {
     /// Contacts that had no name and got one.
@@ -185,20 +185,20 @@ impl fmt::Display for Summary {
 }
 
 /// What a person should know of a run or a plan, beside what becomes of each contact.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Notes {
     /// CRM ids that came more than once; of each, the newest version, or else the last row, counts. The first thousand.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeated: Vec<Box<str>>,
     /// Stages that no list of tags names, and how many rows have each; their contacts get no tag. The first thousand.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub untagged: BTreeMap<Box<str>, u64>,
     /// CRM ids whose name was longer than the limit, so that its end is not shown. The first thousand.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shortened: Vec<Box<str>>,
     /// Contacts that keep a name of ours although no row wants it any more. The first thousand.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
     /// Why the address book, or some contact in it, could not be read; what it showed cannot be kept in the history, and whether it is the right one cannot
     /// be told.
@@ -211,11 +211,10 @@ pub struct Notes {
 }
 
 /// A contact that keeps a name of ours although the row that wanted it does not any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Left {
     /// The person.
-    #[serde(rename = "chat_id")]
     pub chat: ChatId,
     /// The row.
     pub crm_id: Box<str>,
@@ -226,7 +225,7 @@ pub struct Left {
 }
 
 /// What became of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LeftReason {
@@ -302,7 +301,7 @@ pub enum Progress<'a> {
 pub type Observer = Arc<dyn Fn(&Progress<'_>) + Send + Sync>;
 
 /// What a run did.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
     /// The number of the run.
@@ -319,7 +318,7 @@ pub struct Report {
     /// Whether the run was told to stop.
     pub stopped: bool,
     /// What else a person should know.
-    #[serde(flatten)]
+    #[serde(default)]
     pub notes: Notes,
     /// The first thousand contacts that need a person or are left.
     pub open: Vec<Change>,
@@ -343,7 +342,7 @@ impl fmt::Display for Report {
 }
 
 /// What a run would do.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Plan {
     /// The counts; `calls` and `seconds` are what a run would need.
@@ -356,7 +355,7 @@ pub struct Plan {
     /// What would stop the run before its first call.
     pub guardrail: Option<Guardrail>,
     /// What else a person should know.
-    #[serde(flatten)]
+    #[serde(default)]
     pub notes: Notes,
     /// The contacts that a run would call for, or that need a person, ordered by chat id.
     pub changes: Vec<Change>,

@@ -16,7 +16,7 @@ async fn of_rows_with_one_id_the_last_counts_and_a_second_run_makes_no_call() {
         for version in [None, Some(7)] {
             let deal = |n: usize, stage: &str| {
                 let row = row(n, "Bob").in_stage(stage);
-                if let Some(version) = version { row.at_version(version) } else { row }
+                row.at_version(version)
             };
             let export = |n| vec![deal(n, "Lead"), row(8, "Ann"), deal(n, "Customer")];
             let n = usize::from(version.is_some());
