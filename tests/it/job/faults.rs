@@ -103,6 +103,26 @@ async fn a_file_that_is_no_usable_ledger_is_refused_and_left_as_it_is() {
     assert_eq!(fs::read(desk.path("newer.ledger")).unwrap(), before);
 }
 
+/// A device such as `/dev/null` would be made private for all by a job that root runs; a pipe stands for it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_ledger_that_is_no_regular_file_is_refused_with_its_permissions_untouched() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let desk = Desk::with_people(1, "Bob");
+    assert!(std::process::Command::new("mkfifo").arg(desk.path("pipe")).status().unwrap().success());
+    fs::set_permissions(desk.path("pipe"), fs::Permissions::from_mode(0o666)).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(desk.path("socket")).unwrap();
+    symlink("pipe", desk.path("link")).unwrap();
+    for ledger in ["pipe", "link", "socket"] {
+        for command in ["run", "plan"] {
+            let ended = desk.run(&format!("{command} --crm crm.csv --ledger {ledger}")).await;
+            ended.was_refused(&format!("{ledger} is not a regular file; name a file for the ledger"));
+        }
+    }
+    assert_eq!(fs::metadata(desk.path("pipe")).unwrap().permissions().mode() & 0o777, 0o666);
+    assert_eq!(desk.files(), ["crm.csv", "link", "pipe", "socket"]);
+}
+
 #[tokio::test]
 async fn settings_that_cannot_work_are_refused_before_a_ledger_is_made() {
     let desk = Desk::with_people(1, "Bob");
