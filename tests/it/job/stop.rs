@@ -7,12 +7,15 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Child,
 };
-use wawp_contacts::testkit::WawpServer;
+use wawp_contacts::testkit::{Answer, WawpServer};
 
 use super::{Desk, assert_people, chat, ended, until, until_calls};
 
 /// A call that is not answered while a test watches.
 const HANGS: Duration = Duration::from_secs(20);
+
+/// What a run says that was told to stop before its rows took effect.
+const NOTHING_TOOK_EFFECT: &str = "told to stop before any row took effect; run again";
 
 async fn signal(job: &Child, signal: &str) {
     let id = job.id().expect("the job is still there").to_string();
@@ -51,6 +54,7 @@ async fn ctrl_c_makes_no_new_call_and_keeps_the_answers_in_flight() {
         signal(&job, "-INT").await;
         let ended = ended(job).await.with(3).says("stopping: no new call");
         let ended = ended.says(&format!("{in_flight} created, ")).says(&format!("{} waiting", 12 - in_flight));
+        let ended = ended.says(&format!("told to stop; run again for the {} that wait\n", 12 - in_flight));
         assert!(!ended.out.contains("12 of 12"), "what waits is not done\n{ended}");
         assert_eq!((server.calls().len(), ended.err.as_str()), (in_flight, ""), "{ended}");
 
@@ -69,10 +73,30 @@ async fn ctrl_c_ends_a_wait_for_an_instance_that_may_not_be_called() {
     while !lines.next_line().await.unwrap().expect("a word about waiting").starts_with("waiting") {}
     let asked = server.reads();
     signal(&job, "-INT").await;
+    let mut rest = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        rest.push(line);
+    }
+    assert!(rest.iter().any(|line| line == NOTHING_TOOK_EFFECT), "{rest:#?}");
     ended(job).await.with(3);
     assert_eq!((server.reads(), server.calls()), (asked, vec![]));
     server.log_in();
     desk.run_at(&server, "").await.with(0).says("3 created");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_wait_half_way_and_says_how_many_wait() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    server.on_update(&chat(1)).answer(Answer::too_many_requests(Duration::from_secs(40))).once();
+    let mut job = desk.job_at(&server, "").spawn().unwrap();
+    let mut lines = BufReader::new(job.stdout.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("a word about waiting").starts_with("waiting") {}
+    signal(&job, "-TERM").await;
+    while lines.next_line().await.unwrap().expect("a word about stopping")
+        != "told to stop; run again for the 2 that wait"
+    {}
+    ended(job).await.with(3);
+    assert_eq!(server.calls().len(), 2);
 }
 
 #[tokio::test]
