@@ -139,3 +139,59 @@ async fn a_job_that_is_killed_costs_at_most_one_repeat_per_call_in_flight() {
         desk.run_at(&server, "").await.with(0).says("40 unchanged").says("; 0 calls");
     }
 }
+
+impl Desk {
+    /// A pipe in place of the export, which stalls after this text, and its other end.
+    async fn stalling_export(&self, text: &'static str) -> std::fs::File {
+        let pipe = self.path("crm.csv");
+        let writer = tokio::task::spawn_blocking(move || {
+            let mut pipe = std::fs::OpenOptions::new().write(true).open(pipe).unwrap();
+            std::io::Write::write_all(&mut pipe, text.as_bytes()).unwrap();
+            pipe
+        });
+        tokio::time::timeout(super::HUNG, writer).await.expect("the job opens its export").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn one_signal_ends_a_job_whose_export_stalls_and_none_of_its_rows_takes_effect() {
+    let header = "id,first_name,phone\n1,Bob,+12025550000\n2,Ada";
+    for (flags, text, name, words) in [
+        ("", header, "-TERM", NOTHING_TOOK_EFFECT),
+        ("--json", header, "-INT", "told to stop; run again"),
+        ("", "id,first", "-TERM", "told to stop before the first row could be read"),
+        ("--intake-only", header, "-INT", "told to stop; none of the rows took effect"),
+    ] {
+        let (desk, server) = (Desk::new(), WawpServer::start().await);
+        assert!(std::process::Command::new("mkfifo").arg(desk.path("crm.csv")).status().unwrap().success());
+        let job = desk.job_at(&server, flags).spawn().unwrap();
+        let pipe = desk.stalling_export(text).await;
+        // The job has to come to the stall, and not only to its start.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        signal(&job, name).await;
+        let ended = ended(job).await;
+        drop(pipe);
+        let is_told = if flags.is_empty() && text == header { &ended.out } else { &ended.err };
+        assert!(is_told.contains(words), "{flags:?}: {words}\n{ended}");
+        let has_report = flags != "--intake-only" && text == header;
+        assert_eq!((ended.code, server.calls()), (Some(if has_report { 3 } else { 1 }), vec![]), "{ended}");
+        assert!(flags != "--json" || ended.summary()["stopped"] == true, "{ended}");
+
+        std::fs::remove_file(desk.path("crm.csv")).unwrap();
+        desk.write("crm.csv", "id,first_name,phone\n3,Cy,+12025550003\n");
+        desk.run_at(&server, "--changes").await.with(0).says("1 created, 0 renamed, 0 unchanged");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_whose_export_stalls_is_ended_by_the_first_signal() {
+    let (desk, server) = (Desk::new(), WawpServer::start().await);
+    assert!(std::process::Command::new("mkfifo").arg(desk.path("crm.csv")).status().unwrap().success());
+    let job = desk.job_at(&server, "plan").spawn().unwrap();
+    let pipe = desk.stalling_export("id,first_name,phone\n1,Bob,+12025550000\n").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    signal(&job, "-INT").await;
+    let ended = ended(job).await;
+    drop(pipe);
+    assert_eq!((ended.code, desk.files()), (None, vec!["crm.csv".to_owned()]), "{ended}");
+}
