@@ -159,7 +159,8 @@ impl Args {
             return Err(of("--intake-only", "a ledger in memory would lose the wishes; name a file with --ledger"));
         }
         if self.crm.is_none() && self.server().is_some() {
-            let words = "name your CRM export with --crm; the sample is for the stand-in server only";
+            let words = "name your CRM export with --crm; the sample is for the stand-in server only, which is used when no \
+                         server, instance or token is given";
             return Err(lexopt::Error::Custom(words.into()));
         }
         Ok(())

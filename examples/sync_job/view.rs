@@ -72,7 +72,9 @@ impl View {
             Progress::Changed(change) if self.is_json => print_line("change", change),
             Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => {
                 let take = |left: usize| left.checked_sub(1);
-                if self.samples.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                if change.outcome == Outcome::Done
+                    && self.samples.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+                {
                     self.say(&change.to_string());
                 }
                 self.step();
@@ -100,7 +102,7 @@ impl View {
         let rows =
             format!("{created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused{waiting}");
         if self.is_intake {
-            return self.say(&format!("taken in: {rows}; a run pushes them"));
+            return self.say(&format!("plan: {rows}; no call here, a run pushes them"));
         }
         let noun = if *calls == 1 { "call" } else { "calls" };
         self.say(&format!("plan: {rows}; {calls} {noun}{pace}"));
