@@ -153,6 +153,15 @@ impl Summary {
         self.refused + self.parked + self.held + self.gated > 0
     }
 
+    /// What a run that was told to stop left. Once rows have taken effect, each contact that is not in sync is counted.
+    fn write_stopped(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.created + self.renamed + self.parked + self.held, self.gated) {
+            (0, 0) => writeln!(f, "told to stop before any row took effect; run again"),
+            (_, 0) => writeln!(f, "told to stop; nothing waits"),
+            (_, gated) => writeln!(f, "told to stop; run again for the {gated} that wait"),
+        }
+    }
+
     /// The counter that a change belongs to.
     pub(super) fn counter(&mut self, change: &Change) -> &mut u64 {
         match (&change.outcome, change.action) {
@@ -180,7 +189,8 @@ impl fmt::Display for Summary {
                 write!(f, "{count} {word}, ")?;
             }
         }
-        write!(f, "{gated} waiting, {stale} stale; {calls} calls, {seconds:.1} s")
+        let noun = if *calls == 1 { "call" } else { "calls" };
+        write!(f, "{gated} waiting, {stale} stale; {calls} {noun}, {seconds:.1} s")
     }
 }
 
@@ -336,6 +346,8 @@ impl fmt::Display for Report {
         write_gate(f, self.gate, self.hint.as_deref())?;
         if let Some(guardrail) = &self.guardrail {
             writeln!(f, "stopped before the first call: {guardrail}")?;
+        } else if self.stopped {
+            self.summary.write_stopped(f)?;
         }
         write!(f, "{}", self.summary)
     }

@@ -155,6 +155,10 @@ fn check_place(path: &Path) -> Result<(), LedgerError> {
     if path.is_dir() {
         return unavailable(format!("{} is a folder; name a file for the ledger", path.display()));
     }
+    // A pipe would be waited for, and a device be made private for everybody.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return unavailable(format!("{} is not a regular file; name a file for the ledger", path.display()));
+    }
     match path.parent() {
         Some(folder) if !folder.is_dir() => {
             unavailable(format!("the folder of the ledger {} does not exist; make it first", path.display()))
@@ -172,7 +176,7 @@ fn make_private(path: &Path) -> Result<(), Fault> {
         Err(error) => return Err(error.into()),
     }
     #[cfg(unix)]
-    if fs::metadata(path)?.len() == 0 {
+    if fs::metadata(path).map(|found| found.is_file() && found.len() == 0)? {
         use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     }
