@@ -102,7 +102,7 @@ use self::{
 };
 pub use self::{
     guardrails::{Guardrail, Guardrails},
-    report::{Change, Left, LeftReason, Notes, Observer, Outcome, Plan, Progress, Report, Summary, Verb},
+    report::{Action, Change, Left, LeftReason, Notes, Observer, Outcome, Plan, Progress, Report, Summary},
 };
 use crate::{
     book::AddressBook,
@@ -523,7 +523,7 @@ impl ContactSync {
                 };
                 counted.not_in_sync += 1;
                 let is_due = record.status.due_at().is_some();
-                counted.renamed += u64::from(is_due && change.action == Verb::Rename);
+                counted.renamed += u64::from(is_due && change.action == Action::Rename);
                 *counted.summary.counter(&change) += 1;
             }
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wawp_contacts::{
     ErrorClass, ErrorKind,
-    sync::{Guardrail, Notes, Outcome, Plan, Progress, Report, Summary},
+    sync::{Change, Guardrail, Notes, Outcome, Plan, Progress, Report, Summary},
     time::Clock,
 };
 
@@ -69,7 +69,7 @@ impl View {
     pub(crate) fn progress(&self, progress: &Progress<'_>) {
         match progress {
             Progress::Planned(summary) => self.planned(summary),
-            Progress::Changed(change) if self.is_json => print_line("change", change),
+            Progress::Changed(change) if self.is_json => print_change(change),
             Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => {
                 let take = |left: usize| left.checked_sub(1);
                 if change.outcome == Outcome::Done
@@ -145,7 +145,7 @@ impl View {
 
     pub(crate) fn plan(&self, plan: &Plan) {
         if self.is_json {
-            plan.changes.iter().for_each(|change| print_line("change", change));
+            plan.changes.iter().for_each(print_change);
             plan.refusals.iter().for_each(|refusal| print_line("refusal", refusal));
             print_notes(&plan.notes);
             print_line("summary", &Last::of_plan(plan));
@@ -236,6 +236,18 @@ fn print_line(r#type: &'static str, of: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(&Line { r#type, of }) {
         write_line(&mut stdout(), &without_controls(&line, |unit| format!("\\u{unit:04x}")));
     }
+}
+
+/// A change by the keys that scripts know.
+fn print_change(change: &Change) {
+    let Change { chat, crm_id, action, before, after, cause, outcome, .. } = change;
+    let mut line = json!({
+        "chat_id": chat, "crm_id": crm_id, "action": action, "before": before, "after": after, "cause": cause,
+    });
+    if let (Value::Object(line), Ok(Value::Object(outcome))) = (&mut line, serde_json::to_value(outcome)) {
+        line.extend(outcome);
+    }
+    print_line("change", &line);
 }
 
 /// What the text says after the changes and the refusals, one line for each.

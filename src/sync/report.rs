@@ -20,12 +20,11 @@ const KEPT: usize = 1_000;
 #[non_exhaustive]
 pub struct Change {
     /// The person.
-    #[serde(rename = "chat_id")]
     pub chat: ChatId,
     /// The CRM row that wants it.
     pub crm_id: Box<str>,
     /// Whether the contact is added or renamed.
-    pub action: Verb,
+    pub action: Action,
     /// What the address book shows, as far as is known.
     pub before: Option<String>,
     /// What it is to show.
@@ -40,7 +39,7 @@ pub struct Change {
 /// What a change does to the address book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verb {
+pub enum Action {
     /// The contact had no name there, as far as is known.
     Create,
     /// The contact had another name there.
@@ -102,7 +101,7 @@ impl Change {
         Some(Self {
             chat: record.chat.clone(),
             crm_id: claim.crm_id.clone(),
-            action: if before.is_some() { Verb::Rename } else { Verb::Create },
+            action: if before.is_some() { Action::Rename } else { Action::Create },
             before,
             after: wish.name.full(),
             cause: claim.cause,
@@ -168,8 +167,8 @@ impl Summary {
             (Outcome::Parked { .. }, _) => &mut self.parked,
             (Outcome::Held { .. }, _) => &mut self.held,
             (Outcome::Due { .. }, _) => &mut self.gated,
-            (_, Verb::Create) => &mut self.created,
-            (_, Verb::Rename) => &mut self.renamed,
+            (_, Action::Create) => &mut self.created,
+            (_, Action::Rename) => &mut self.renamed,
         }
     }
 

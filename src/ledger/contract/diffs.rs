@@ -325,9 +325,9 @@ pub async fn a_claim_moves_with_the_record_that_took_it_last(ledger: &dyn Ledger
     assert_eq!(compare(&mut *session, &rows).await?, expected(&stored(&takes), &stored(&leaves)));
     // And back.
     let again = [ann, bob].map(|record| Record { revision: 2, ..record });
-    let [taken, left] = again.clone();
+    let [whole, left] = again.clone();
     let left = Write { unclaimed: vec!["a".into()], ..left.into() };
-    store(ledger, &instance, [taken.into(), left]).await?;
+    store(ledger, &instance, [whole.into(), left]).await?;
     assert_eq!(claims(ledger, &instance).await?, ["a", "b", "c"].map(Box::from));
     moved_while_staged(ledger, again.map(|record| stored(&record))).await
 }

@@ -43,13 +43,14 @@ async fn tags_show_the_stages_that_are_listed_and_no_other() {
 #[tokio::test]
 async fn rate_sets_the_pace_and_0_lifts_it() {
     let desk = Desk::with_people(10, "Bob");
-    for (flags, seconds) in [("", 0.2), ("--rate 4", 2.5), ("--rate 0.5", 20.0), ("--rate 0", 0.0)] {
+    // Ten calls, and eleven reads before them: each contact, and whose account it is.
+    for (flags, seconds) in [("", 0.42), ("--rate 4", 5.25), ("--rate 0.5", 42.0), ("--rate 0", 0.0)] {
         let ended = desk.run(&format!("plan --crm crm.csv --json {flags}")).await.with(2);
         assert_eq!(ended.summary()["seconds"], seconds, "{flags}");
     }
     let server = WawpServer::start().await;
     let ended = desk.run_at(&server, "plan --json --rate 1").await.with(2);
-    assert_eq!(ended.summary()["seconds"], 10.0, "a real server is called once a second");
+    assert_eq!(ended.summary()["seconds"], 21.0, "a real server is called once a second");
 }
 
 #[tokio::test]
