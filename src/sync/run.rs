@@ -2,7 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     ContactSync, LEASE, SyncError,
@@ -259,8 +259,10 @@ impl<'s> Run<'s> {
         if let Some(kind) = self.gate.reason() {
             self.recorder.tell(&Progress::Waiting { until, kind });
         }
-        while !self.is_stopped() && self.now() < until {
-            let left = until.since(self.now()).min(self.renewal());
+        // A clock that is set back meanwhile makes it no longer.
+        let (began, longest) = (Instant::now(), until.since(self.now()));
+        while !self.is_stopped() && self.now() < until && began.elapsed() < longest {
+            let left = longest.saturating_sub(began.elapsed()).min(until.since(self.now())).min(self.renewal());
             tokio::select! { biased; () = stopped(&mut self.stop) => {}, () = tokio::time::sleep(left) => {} }
             self.renew_in_time().await?;
         }

@@ -7,4 +7,5 @@ mod lanes;
 mod names;
 mod rows;
 mod told;
+mod turns;
 mod waits;

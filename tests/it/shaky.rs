@@ -74,7 +74,7 @@ impl Shaky {
         self.fail_after(usize::MAX);
     }
 
-    /// Lets each commit take so long.
+    /// Lets each commit, and each renewal of a lease, take so long.
     pub(crate) fn take(&self, delay: Duration) {
         self.state().delay = delay;
     }
@@ -117,6 +117,10 @@ impl Ledger for Shaky {
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LedgerError> {
+        let delay = self.state().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let now = self.clock.now();
         self.state().renewals.push(now);
         self.base.renew(lease, ttl).await

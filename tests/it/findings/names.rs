@@ -1,5 +1,7 @@
 //! A wrong name, a lost text, or a run that never works again.
 
+use std::sync::{Arc, Mutex};
+
 use wawp_contacts::{
     ErrorKind, Pace,
     sync::{Guardrail, Guardrails, LeftReason, LookFirst, Outcome},
@@ -281,6 +283,19 @@ async fn drift_that_a_look_finds_is_overwritten_and_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p12_a_book_in_which_people_renamed_everybody_is_not_empty() {
+    for world in World::each().await {
+        world.run(people(50, "Bob")).await;
+        for n in 0..50 {
+            world.book.edit(&chat(n), "Bobby from the gym");
+        }
+        let guardrails = Guardrails::default().max_renamed_share(1.0);
+        let report = world.sync().guardrails(guardrails).run(all(people(50, "Rob"))).await.unwrap();
+        assert_eq!((report.guardrail, report.summary.renamed), (None, 50));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p12_another_account_behind_the_instance_stops_the_run() {
     for world in World::each().await {
         world.book.log_in(&chat(900));
@@ -317,6 +332,18 @@ async fn a_few_contacts_of_a_large_book_are_read_one_by_one_once_its_size_is_kno
     assert_eq!(counts(&report), [0, 3, 37, 0, 0, 0, 3]);
     let read = [Read::Session, Read::Contact(chat(0)), Read::Contact(chat(1)), Read::Contact(chat(2))];
     assert_eq!(world.book.reads()[reads..], read);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_contacts_are_read_at_once_than_can_be_called_while_that_is_fresh() {
+    let world = World::new();
+    world.book.keep(Pace::every(seconds(60)));
+    let (book, read) = (world.book.clone(), Arc::new(Mutex::new(Vec::new())));
+    let before_call = Arc::clone(&read);
+    world.book.meanwhile(async move { *before_call.lock().unwrap() = book.reads() });
+    world.run(people(15, "Bob")).await;
+    let first: Vec<_> = (0..10).map(|n| Read::Contact(chat(n))).collect();
+    assert_eq!(read.lock().unwrap()[1..], first, "after the question for the account");
 }
 
 #[tokio::test(start_paused = true)]

@@ -71,6 +71,24 @@ async fn p5_of_two_waits_the_later_end_wins() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p5_a_wait_that_somebody_else_wrote_down_meanwhile_outlasts_a_shorter_one() {
+    for world in World::each().await {
+        let began = world.clock.now();
+        let (ledger, instance, clock) = (world.ledger.base(), world.instance.clone(), world.clock.clone());
+        world.book.meanwhile(async move {
+            let mut state = ledger.state(&instance).await.unwrap();
+            state.wait = Some(Wait::new(ErrorKind::QuotaReached, clock.now(), clock.now().after(seconds(600))));
+            assert!(ledger.save_state(&instance, state).await.unwrap());
+            tokio::time::sleep(seconds(1)).await;
+        });
+        world.book.next([Fate::Asks(ErrorKind::RateLimited, 5)]);
+        world.run(people(1, "Bob")).await;
+        let wait = world.state().await.wait.unwrap();
+        assert_eq!((wait.kind, wait.until.since(began)), (ErrorKind::QuotaReached, seconds(600)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p5_a_plan_that_is_told_to_wait_writes_down_nothing_but_that() {
     for world in World::each().await {
         world.book.fail_reads([Error::new(ErrorKind::RateLimited).with_retry_after(seconds(600))]);
@@ -132,6 +150,27 @@ async fn a_clock_that_is_set_back_during_a_run_loses_nobody() {
         let requests = world.book.requests();
         let report = world.run(people(5, "Bob")).await;
         assert_eq!((counts(&report), world.book.requests()), ([0, 0, 5, 0, 0, 0, 0], requests));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_a_wait_lasts_for_its_length_if_the_clock_is_set_back_before_it_begins_or_while_it_lasts() {
+    for when in [1, 3] {
+        for world in World::each().await {
+            let clock = world.clock.clone();
+            world.book.next([Fate::Asks(ErrorKind::RateLimited, 10)]);
+            world.book.meanwhile(std::future::ready(()));
+            world.book.meanwhile(tokio::time::sleep(seconds(2)));
+            tokio::spawn(async move {
+                tokio::time::sleep(seconds(when)).await;
+                clock.shift(-3_600_000);
+            });
+            let began = tokio::time::Instant::now();
+            let report = world.sync().in_flight(2).run(all(people(4, "Bob"))).await.unwrap();
+            assert_eq!(report.summary.created, 4, "{report}");
+            let waited = began.elapsed();
+            assert!((seconds(10)..seconds(30)).contains(&waited), "set back after {when} s: waited {waited:?}");
+        }
     }
 }
 
