@@ -505,7 +505,7 @@ impl ContactSync {
     async fn check_account(&self, run: &mut Run<'_>) -> Result<Option<Guardrail>, SyncError> {
         let found = run.look_at_account().await?;
         let known = run.state.account.clone();
-        let is_other = found.is_some() && known.is_some() && found != known;
+        let is_other = found != known;
         run.account = found;
         match (known, &run.account) {
             (Some(known), Some(found)) if is_other && !self.guardrails.allows_other_account() => {

@@ -327,8 +327,10 @@ impl Run<'_> {
         if seen.is_empty() {
             return Ok(0);
         }
-        let mut found = 0;
         let chats: Vec<ChatId> = seen.iter().map(|(chat, _)| chat.clone()).collect();
+        // Whom the book shows for the first time was not known before.
+        let before = store.find(self, &chats).await?.into_iter().filter(Record::is_known);
+        let known: HashSet<ChatId> = before.map(|record| record.chat).collect();
         let names: BTreeMap<ChatId, Option<String>> = seen.into_iter().collect();
         let (now, policy) = (self.now(), self.policy());
         let decide = |record: &Record| {
@@ -342,10 +344,9 @@ impl Run<'_> {
             let decision = decide(&next, event, &policy, now);
             Some(Decision { is_changed: decision.is_changed || next != *record, ..decision })
         };
-        for record in store.change(self, &chats, decide).await? {
-            found += u64::from(record.is_known() && record.shown().is_some());
-        }
-        Ok(found)
+        let observed = store.change(self, &chats, decide).await?;
+        let found = observed.iter().filter(|record| known.contains(&record.chat) && record.shown().is_some());
+        Ok(found.count() as u64)
     }
 
     /// Finds out the phone behind a privacy id, and goes on under it: what the CRM knows by privacy id only is never called by its

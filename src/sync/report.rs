@@ -532,3 +532,6 @@ impl Recorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ use wawp_contacts::{
 struct State {
     /// How many saves still work.
     saves: usize,
+    /// Whether the end of a run can be written down.
+    can_end: bool,
     delay: Duration,
     /// What happens right before the next saves.
     before: VecDeque<BoxFuture<'static, ()>>,
@@ -52,6 +54,7 @@ impl Shaky {
     pub(crate) fn new(base: Arc<dyn Ledger>, clock: Clock) -> Self {
         let state = State {
             saves: usize::MAX,
+            can_end: true,
             delay: Duration::ZERO,
             before: VecDeque::new(),
             before_apply: None,
@@ -68,6 +71,11 @@ impl Shaky {
     /// Lets so many saves work, and none after.
     pub(crate) fn fail_after(&self, saves: usize) {
         self.state().saves = saves;
+    }
+
+    /// Lets no end of a run be written down.
+    pub(crate) fn fail_ends(&self) {
+        self.state().can_end = false;
     }
 
     pub(crate) fn heal(&self) {
@@ -184,6 +192,10 @@ impl Ledger for Shaky {
         ended: Timestamp,
         summary: &str,
     ) -> Result<(), LedgerError> {
+        let can_end = self.state().can_end;
+        if !can_end {
+            return Err(LedgerError::new(LedgerErrorKind::Unavailable, "the ledger is gone"));
+        }
         self.base.end_run(instance, run, ended, summary).await
     }
 

@@ -63,6 +63,18 @@ async fn p7_a_privacy_id_without_a_phone_is_held_and_asked_for_again_after_a_day
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_privacy_ids_that_were_held_for_a_day_are_asked_for_again() {
+    for world in World::each().await {
+        let export = || (0..3).map(|n| anonymous(n, "Bob")).collect::<Vec<_>>();
+        assert_eq!(world.run(export()).await.summary.held, 3);
+        (0..3).for_each(|n| world.book.map(&lid(n), Some(&chat(n))));
+        tokio::time::sleep(seconds(DAY)).await;
+        let report = world.run(export()).await;
+        assert_eq!((report.summary.created, report.summary.held), (3, 0), "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_name_for_a_held_contact_asks_nobody() {
     let world = World::new();
     world.run(vec![anonymous(7, "Bob")]).await;
@@ -93,6 +105,17 @@ async fn p8_an_answer_under_the_persons_privacy_id_is_an_answer() {
         world.book.edit(&chat(0), "Dad");
         world.run(vec![row(0, "Robert")]).await;
         assert_eq!((world.texts(0).await, phones_asked(&world)), (vec!["Dad".into(), "Mum".into()], 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_privacy_id_is_learnt_from_an_answer_that_is_no_other_news() {
+    for world in World::each().await {
+        world.run(vec![row(0, "Bob")]).await;
+        world.book.show_as(&chat(0), &lid(0));
+        world.book.map(&lid(0), Some(&chat(0)));
+        world.run(vec![row(0, "Robert")]).await;
+        assert_eq!(world.record(0).await.aliases, [lid(0)]);
     }
 }
 

@@ -56,6 +56,22 @@ async fn a_run_that_fails_is_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_whose_end_cannot_be_written_down_fails_with_its_first_error() {
+    for world in World::each().await {
+        world.ledger.fail_ends();
+        let error = world.sync().run(all(people(1, "Bob"))).await.unwrap_err();
+        assert!(
+            matches!(&error, SyncError::Ledger(error) if error.kind() == LedgerErrorKind::Unavailable),
+            "{error:?}"
+        );
+        assert!(world.shows(1, "Bob"));
+        world.ledger.fail_after(0);
+        let error = world.sync().run(all(people(2, "Bob"))).await.unwrap_err();
+        assert!(matches!(&error, SyncError::Ledger(error) if error.kind() == LedgerErrorKind::Full), "{error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_urgent_change_is_pushed_by_the_run_that_is_under_way_before_the_bulk() {
     for world in World::each().await {
         world.book.keep(Pace::every(seconds(1)));
@@ -90,6 +106,27 @@ async fn an_intake_beside_a_run_never_fails_whenever_it_comes() {
         world.sync().run(some(vec![])).await.unwrap();
         assert!(world.shows(20, "Rob"));
         assert!(world.book.calls().len() <= 40);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intake_calls_nothing_also_while_nobody_pushes() {
+    for world in World::each().await {
+        let report = world.sync().intake(some(people(3, "Bob"))).await.unwrap();
+        assert_eq!((counts(&report), world.book.requests()), ([0, 0, 0, 0, 0, 3, 0], 0), "{report}");
+        assert_eq!(world.sync().run(some(vec![])).await.unwrap().summary.created, 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_has_nothing_to_call_waits_for_no_turn() {
+    for world in World::each().await {
+        world.book.keep(Pace::every(seconds(10)));
+        world.book.next([Fate::Fails(ErrorKind::Rejected)]);
+        assert_eq!(world.run(people(1, "Bob")).await.summary.parked, 1);
+        let began = world.clock.now();
+        assert_eq!(world.run(people(1, "Bob")).await.summary.parked, 1);
+        assert_eq!(world.clock.now(), began);
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::{iter, time::Duration};
 
+use futures_util::stream;
 use wawp_contacts::{
     AddressBook, Error, ErrorKind, Pace, RetryPolicy,
-    crm::{self, Refusal, RefusalReason, RowError},
+    crm::{self, Feed, Refusal, RefusalReason, RowError},
     ledger::{Ledger, Wait},
     record::{Record, Status},
     sync::LookFirst,
@@ -234,6 +235,19 @@ async fn a_run_that_is_told_to_stop_does_not_wait_for_the_end_of_rows_that_are_a
     let endless = crm::snapshot(iter::repeat_with(refused));
     let report = world.sync().run_until(endless, tokio::task::yield_now()).await.unwrap();
     assert!(report.stopped && report.summary.refused > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_told_to_stop_does_not_wait_for_the_end_of_rows_that_are_always_ready() {
+    let refused = || Err(RowError::Refused(Refusal::new(RefusalReason::NoPhone, "no phone")));
+    for are_refused in [true, false] {
+        let world = World::new();
+        let endless = (0..).map(|n| if are_refused { refused() } else { Ok(row(n % 10_000, "Bob")) });
+        let endless = Feed::snapshot(stream::iter(endless));
+        let report = world.sync().run_until(endless, tokio::task::yield_now()).await.unwrap();
+        assert!(report.stopped, "{report}");
+        assert_eq!((world.book.requests(), world.find(&chat(0)).await), (0, None));
+    }
 }
 
 #[tokio::test(start_paused = true)]
