@@ -121,3 +121,6 @@ impl Again {
         changed.map(write).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -270,6 +270,22 @@ mod tests {
     }
 
     #[test]
+    fn each_setting_holds_and_leaves_the_others_as_they_are() {
+        let off = Guardrails::off();
+        for (set, expected) in [
+            (off.max_renamed_share(0.1), Guardrails { max_renamed_share: 0.1, ..off }),
+            (off.free_renames(1), Guardrails { free_renames: 1, ..off }),
+            (off.min_found_share(0.1), Guardrails { min_found_share: 0.1, ..off }),
+            (off.max_missing_share(0.1), Guardrails { max_missing_share: 0.1, ..off }),
+            (off.max_unusable_share(0.1), Guardrails { max_unusable_share: 0.1, ..off }),
+            (off.allow_blanked(false), Guardrails { allow_blanked: false, ..off }),
+            (off.allow_other_account(false), Guardrails { allow_other_account: false, ..off }),
+        ] {
+            assert_eq!(set, expected);
+        }
+    }
+
+    #[test]
     fn p12_a_large_share_of_renames_stops_and_a_small_one_does_not() {
         let guardrails = Guardrails::default();
         assert_eq!(guardrails.judge(&renames(31, 100)), Some(Guardrail::ManyRenames { renamed: 31, known: 100 }));
@@ -305,7 +321,7 @@ mod tests {
             (RowImpact { refused: 51, ..whole }, Some(Guardrail::RefusedRows { refused: 51, rows: 100 })),
             (RowImpact { refused: 50, ..whole }, None),
             (RowImpact { stale: 51, ..whole }, Some(Guardrail::StaleRows { stale: 51, rows: 100 })),
-            (RowImpact { rows: 20, refused: 20, missing: 20, claims: 20, ..RowImpact::default() }, None),
+            (RowImpact { rows: 20, refused: 20, stale: 20, missing: 20, claims: 20, blanked: 0 }, None),
         ];
         for (rows, guardrail) in cases {
             assert_eq!(Guardrails::default().judge_rows(&rows), guardrail, "{rows:?}");

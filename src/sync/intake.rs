@@ -27,6 +27,8 @@ use crate::{
 
 /// How many rows are compared at once, while as many are read.
 const BATCH: usize = 2_048;
+/// After how many rows others have a turn.
+const PATIENCE: u64 = 1_024;
 
 /// Takes the rows of one feed into one comparison.
 pub(super) struct Intake<'r> {
@@ -318,9 +320,12 @@ where
             row = poll_fn(|cx| rows.as_mut().poll_next(cx)) => row,
             () = stopped(stop) => return Ok(([].into(), false)),
         };
-        // A source that is always ready must not keep the run from stopping.
-        if batch.len() % 64 == 0 && *stop.borrow() {
-            return Ok(([].into(), false));
+        // A source that is always ready must not keep the run from stopping, nor anybody else from running.
+        if reader.impact.rows.is_multiple_of(PATIENCE) {
+            tokio::task::yield_now().await;
+            if *stop.borrow() {
+                return Ok(([].into(), false));
+            }
         }
         let Some(row) = row else { return Ok((batch.into(), false)) };
         reader.impact.rows += 1;

@@ -56,6 +56,12 @@ struct Batch {
     settled: Vec<Settled>,
 }
 
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.marked.is_empty() && self.settled.is_empty()
+    }
+}
+
 /// A contact whose answer is known, or that was not called.
 struct Settled {
     record: Record,
@@ -162,7 +168,7 @@ impl<'p, 's> Pusher<'p, 's> {
                 break;
             }
             let Some(record) = self.page.pop_front() else { break };
-            // A read may take its time, in which the answers to calls in flight would not be heeded.
+            // A read may take its time, in which no answer would be heeded, and none written down.
             if (record.chat.is_lid() || self.run.needs_look(&record)) && !self.is_idle() {
                 self.page.push_front(record);
                 break;
@@ -239,7 +245,7 @@ impl<'p, 's> Pusher<'p, 's> {
     }
 
     fn start_saving(&mut self) {
-        if !self.saving.is_empty() || (self.batch.marked.is_empty() && self.batch.settled.is_empty()) {
+        if !self.saving.is_empty() || self.batch.is_empty() {
             return;
         }
         let batch = mem::take(&mut self.batch);
@@ -435,8 +441,10 @@ impl<'p, 's> Pusher<'p, 's> {
         Ok(true)
     }
 
+    /// Whether nothing is under way: no call, and nothing that is to be written down.
     fn is_idle(&self) -> bool {
-        self.saving.is_empty() && self.flights.is_empty() && self.ready.is_empty()
+        let is_saved = self.saving.is_empty() && self.batch.is_empty();
+        is_saved && self.flights.is_empty() && self.ready.is_empty()
     }
 
     /// Waits while nothing is in flight, and says whether there is more to do.

@@ -547,3 +547,6 @@ impl Recorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

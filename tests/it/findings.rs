@@ -9,4 +9,5 @@ mod names;
 mod pushers;
 mod rows;
 mod told;
+mod turns;
 mod waits;

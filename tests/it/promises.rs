@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::stream;
 use wawp_contacts::{
-    ErrorKind, RetryPolicy,
+    ErrorKind, Pace, RetryPolicy,
     crm::{CrmContact, Feed, RowError},
     ledger::{Ledger, Wait},
     naming::{Funnel, Naming},
@@ -328,6 +328,15 @@ async fn a_plan_says_what_a_run_then_does_and_writes_nothing() {
         assert_eq!(foretold, [2, 1, 1, 1, 0, 0, 3], "the row that is refused is counted as nothing else");
         assert_eq!(counts(&world.run(contacts()).await), foretold);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_says_how_long_its_calls_take_at_the_pace() {
+    let world = World::new();
+    world.book.keep(Pace::every(seconds(2)));
+    let plan = world.plan(people(5, "Bob")).await;
+    // Five calls, and six reads before them: each contact, and whose account it is.
+    assert_eq!((plan.summary.calls, plan.summary.seconds), (5, 22.0), "{plan}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,8 @@ use wawp_contacts::{
 struct State {
     /// How many saves still work.
     saves: usize,
+    /// Whether the end of a run can be written down.
+    can_end: bool,
     delay: Duration,
     /// What happens right before the next saves.
     before: VecDeque<BoxFuture<'static, ()>>,
@@ -52,6 +54,7 @@ impl Shaky {
     pub(crate) fn new(base: Arc<dyn Ledger>, clock: Clock) -> Self {
         let state = State {
             saves: usize::MAX,
+            can_end: true,
             delay: Duration::ZERO,
             before: VecDeque::new(),
             before_apply: None,
@@ -70,11 +73,16 @@ impl Shaky {
         self.state().saves = saves;
     }
 
+    /// Lets no end of a run be written down.
+    pub(crate) fn fail_ends(&self) {
+        self.state().can_end = false;
+    }
+
     pub(crate) fn heal(&self) {
         self.fail_after(usize::MAX);
     }
 
-    /// Lets each commit take so long.
+    /// Lets each commit, and each renewal of a lease, take so long.
     pub(crate) fn take(&self, delay: Duration) {
         self.state().delay = delay;
     }
@@ -117,6 +125,10 @@ impl Ledger for Shaky {
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LedgerError> {
+        let delay = self.state().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let now = self.clock.now();
         self.state().renewals.push(now);
         self.base.renew(lease, ttl).await
@@ -180,6 +192,10 @@ impl Ledger for Shaky {
         ended: Timestamp,
         summary: &str,
     ) -> Result<(), LedgerError> {
+        let can_end = self.state().can_end;
+        if !can_end {
+            return Err(LedgerError::new(LedgerErrorKind::Unavailable, "the ledger is gone"));
+        }
         self.base.end_run(instance, run, ended, summary).await
     }
 

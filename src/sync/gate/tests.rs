@@ -110,7 +110,7 @@ fn failures_of_different_contacts_close_it_and_a_success_in_between_does_not() {
         fail(&mut gate, n, ErrorKind::Timeout);
     }
     assert_eq!(fail(&mut gate, 9, ErrorKind::Timeout), Verdict::Settled(Blame::Unclear));
-    assert_eq!(gate.passage(T), Passage::Wait(T.after(seconds(2))));
+    assert_eq!((gate.passage(T), gate.streak()), (Passage::Wait(T.after(seconds(2))), 5));
 }
 
 #[test]

@@ -31,6 +31,7 @@ async fn p7_a_privacy_id_is_resolved_to_its_phone_before_it_is_called() {
         let report = world.run(vec![anonymous(7, "Bob")]).await;
         assert_eq!(report.summary.calls, 1, "{report}");
         assert_eq!(world.book.calls(), [(chat(7), "Bob".into())]);
+        assert!(!world.book.reads().contains(&Read::Contact(lid(7))), "its digits are no phone to read by");
         assert_eq!(world.texts(7).await, ["Somebody"]);
         let record = world.find(&lid(7)).await.unwrap();
         assert_eq!((record.chat, record.aliases), (chat(7), vec![lid(7)]));
@@ -62,6 +63,18 @@ async fn p7_a_privacy_id_without_a_phone_is_held_and_asked_for_again_after_a_day
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_privacy_ids_that_were_held_for_a_day_are_asked_for_again() {
+    for world in World::each().await {
+        let export = || (0..3).map(|n| anonymous(n, "Bob")).collect::<Vec<_>>();
+        assert_eq!(world.run(export()).await.summary.held, 3);
+        (0..3).for_each(|n| world.book.map(&lid(n), Some(&chat(n))));
+        tokio::time::sleep(seconds(DAY)).await;
+        let report = world.run(export()).await;
+        assert_eq!((report.summary.created, report.summary.held), (3, 0), "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_name_for_a_held_contact_asks_nobody() {
     let world = World::new();
     world.run(vec![anonymous(7, "Bob")]).await;
@@ -89,18 +102,34 @@ async fn p8_an_answer_under_the_persons_privacy_id_is_an_answer() {
         world.book.map(&lid(0), Some(&chat(0)));
         world.run(vec![row(0, "Bob")]).await;
         assert_eq!((world.texts(0).await, world.record(0).await.aliases), (vec!["Mum".into()], vec![lid(0)]));
+        world.book.edit(&chat(0), "Dad");
+        world.run(vec![row(0, "Robert")]).await;
+        assert_eq!((world.texts(0).await, phones_asked(&world)), (vec!["Dad".into(), "Mum".into()], 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_privacy_id_is_learnt_from_an_answer_that_is_no_other_news() {
+    for world in World::each().await {
+        world.run(vec![row(0, "Bob")]).await;
+        world.book.show_as(&chat(0), &lid(0));
+        world.book.map(&lid(0), Some(&chat(0)));
+        world.run(vec![row(0, "Robert")]).await;
+        assert_eq!(world.record(0).await.aliases, [lid(0)]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn p8_an_answer_under_an_id_that_may_be_anybodys_is_no_answer() {
-    for other in [lid(3), chat(3)] {
+    for (other, phone) in [(lid(3), None), (lid(3), Some(chat(3))), (chat(3), None)] {
         let world = World::new();
+        world.book.map(&lid(3), phone.as_ref());
         world.book.edit(&chat(0), "Mum");
         world.book.show_as(&chat(0), &other);
         let report = world.run(vec![row(0, "Bob")]).await;
         assert_eq!(counts(&report), [1, 0, 0, 0, 0, 0, 1]);
         assert_eq!((world.texts(0).await, world.record(0).await.seen), (Vec::<String>::new(), None));
+        assert_eq!(phones_asked(&world), usize::from(other.is_lid()), "a phone is its own phone");
     }
 }
 
@@ -128,9 +157,19 @@ async fn a_book_that_is_listed_by_privacy_ids_is_read_through_their_phones() {
         assert_eq!(counts(&report), [0, 50, 0, 0, 0, 0, 50], "{report}");
         assert_eq!(world.texts(49).await, ["Mum"]);
         let guardrails = Guardrails::default().max_renamed_share(1.0);
+        let reads = world.book.reads().len();
         let report = world.sync().guardrails(guardrails).run(all(people(50, "Rob"))).await.unwrap();
         assert_eq!((report.guardrail, report.summary.renamed), (None, 50), "the book is not empty");
-        assert!(world.book.reads().len() < 12, "{:?}", world.book.reads());
+        assert_eq!(world.book.reads()[reads..], [Read::Session, Read::Page(0)], "whose ids they are is known");
+        for n in 50..60 {
+            world.book.edit(&chat(n), "Mum");
+            world.book.show_as(&chat(n), &lid(n));
+            world.book.map(&lid(n), Some(&chat(n)));
+        }
+        let reads = world.book.reads().len();
+        let report = world.run(people(60, "Bobby")).await;
+        assert_eq!((counts(&report), world.texts(59).await), ([0, 60, 0, 0, 0, 0, 60], vec!["Mum".into()]), "{report}");
+        assert_eq!(world.book.reads()[reads..], [Read::Session, Read::Page(0), Read::Lids(0)], "some are new");
     }
 }
 

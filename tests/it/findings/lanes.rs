@@ -56,6 +56,22 @@ async fn a_run_that_fails_is_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_whose_end_cannot_be_written_down_fails_with_its_first_error() {
+    for world in World::each().await {
+        world.ledger.fail_ends();
+        let error = world.sync().run(all(people(1, "Bob"))).await.unwrap_err();
+        assert!(
+            matches!(&error, SyncError::Ledger(error) if error.kind() == LedgerErrorKind::Unavailable),
+            "{error:?}"
+        );
+        assert!(world.shows(1, "Bob"));
+        world.ledger.fail_after(0);
+        let error = world.sync().run(all(people(2, "Bob"))).await.unwrap_err();
+        assert!(matches!(&error, SyncError::Ledger(error) if error.kind() == LedgerErrorKind::Full), "{error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_urgent_change_is_pushed_by_the_run_that_is_under_way_before_the_bulk() {
     for world in World::each().await {
         world.book.keep(Pace::every(seconds(1)));
@@ -94,6 +110,27 @@ async fn an_intake_beside_a_run_never_fails_whenever_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_intake_calls_nothing_also_while_nobody_pushes() {
+    for world in World::each().await {
+        let report = world.sync().intake(some(people(3, "Bob"))).await.unwrap();
+        assert_eq!((counts(&report), world.book.requests()), ([0, 0, 0, 0, 0, 3, 0], 0), "{report}");
+        assert_eq!(world.sync().run(some(vec![])).await.unwrap().summary.created, 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_has_nothing_to_call_waits_for_no_turn() {
+    for world in World::each().await {
+        world.book.keep(Pace::every(seconds(10)));
+        world.book.next([Fate::Fails(ErrorKind::Rejected)]);
+        assert_eq!(world.run(people(1, "Bob")).await.summary.parked, 1);
+        let began = world.clock.now();
+        assert_eq!(world.run(people(1, "Bob")).await.summary.parked, 1);
+        assert_eq!(world.clock.now(), began);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_sync_of_the_same_ledger_takes_its_rows_in_and_says_who_pushes() {
     for world in World::each().await {
         world.book.keep(Pace::every(seconds(1)));
@@ -109,20 +146,28 @@ async fn a_second_sync_of_the_same_ledger_takes_its_rows_in_and_says_who_pushes(
 
 #[tokio::test(start_paused = true)]
 async fn p4_an_answer_whose_record_an_observer_wrote_meanwhile_is_decided_again() {
-    for world in World::each().await {
-        let (ledger, clock, instance) = (world.ledger.base(), world.clock.clone(), world.instance.clone());
-        world.book.meanwhile(async move {
-            let records = ledger.fetch(&instance, Query::Chats(&[chat(0)])).await.unwrap();
-            let event = Event::Seen { name: Some("Mum".into()), at: None };
-            let decision = decide(&records[0], event, &Policy::default(), clock.now());
-            assert!(ledger.commit(&instance, None, vec![decision.record.into()]).await.unwrap().is_empty());
-        });
-        let report = world.run(people(2, "Bob")).await;
-        assert_eq!((report.summary.calls, report.summary.gated), (2, 0), "{report}");
-        let record = world.record(0).await;
-        assert_eq!((record.pushed.sent.unwrap().wish.name.full(), record.pushed.in_doubt), ("Bob 0".into(), None));
-        assert_eq!(world.texts(0).await, ["Mum"], "what the observer saw was overwritten");
-        assert_eq!(counts(&world.run(people(2, "Bob")).await), [0, 0, 2, 0, 0, 0, 0]);
+    // The answer to the first call is saved alone, that to the second behind the mark of a third.
+    for (n, call) in [(2, 0), (6, 1)] {
+        for world in World::each().await {
+            world.ledger.take(seconds(1));
+            (0..call).for_each(|_| world.book.meanwhile(std::future::ready(())));
+            let (ledger, clock, instance) = (world.ledger.base(), world.clock.clone(), world.instance.clone());
+            world.book.meanwhile(async move {
+                let records = ledger.fetch(&instance, Query::Chats(&[chat(call)])).await.unwrap();
+                let event = Event::Seen { name: Some("Mum".into()), at: None };
+                let decision = decide(&records[0], event, &Policy::default(), clock.now());
+                assert!(ledger.commit(&instance, None, vec![decision.record.into()]).await.unwrap().is_empty());
+            });
+            let report = world.run(people(n, "Bob")).await;
+            assert_eq!((report.summary.calls, report.summary.gated), (n as u64, 0), "{report}");
+            let record = world.record(call).await;
+            assert_eq!(
+                (record.pushed.sent.unwrap().wish.name.full(), record.pushed.in_doubt),
+                (format!("Bob {call}"), None)
+            );
+            assert_eq!(world.texts(call).await, ["Mum"], "what the observer saw was overwritten");
+            assert_eq!(counts(&world.run(people(n, "Bob")).await), [0, 0, n as u64, 0, 0, 0, 0]);
+        }
     }
 }
 
@@ -199,6 +244,22 @@ async fn p2_a_staged_wish_that_is_lost_to_a_newer_version_is_decided_again() {
         world.run(vec![row(0, "Bob").at_version(2), row(1, "Ann")]).await;
         assert_eq!((world.book.name(&chat(0)), world.book.name(&chat(1))), (Some("Robert".into()), Some("Ann".into())));
         assert!(!world.book.sent().contains(&"Bob".into()), "{:?}", world.book.sent());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_single_change_that_is_lost_to_an_observer_is_made_again() {
+    for world in World::each().await {
+        world.run(people(2, "Bob")).await;
+        let (ledger, clock, instance) = (world.ledger.base(), world.clock.clone(), world.instance.clone());
+        world.ledger.before_apply(async move {
+            let records = ledger.fetch(&instance, Query::Chats(&[chat(0)])).await.unwrap();
+            let event = Event::Seen { name: Some("Mum".into()), at: None };
+            let decision = decide(&records[0], event, &Policy::default(), clock.now());
+            assert!(ledger.commit(&instance, None, vec![decision.record.into()]).await.unwrap().is_empty());
+        });
+        world.sync().run(some(vec![row(0, "Robert")])).await.unwrap();
+        assert_eq!((world.book.name(&chat(0)), world.texts(0).await), (Some("Robert".into()), vec!["Mum".into()]));
     }
 }
 

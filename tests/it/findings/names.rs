@@ -1,5 +1,7 @@
 //! A wrong name, a lost text, or a run that never works again.
 
+use std::sync::{Arc, Mutex};
+
 use wawp_contacts::{
     ErrorKind, Pace,
     sync::{Guardrail, Guardrails, LeftReason, LookFirst, Outcome},
@@ -7,7 +9,7 @@ use wawp_contacts::{
 
 use crate::{
     book::{Fate, Read},
-    world::{World, all, chat, counts, people, row, seconds},
+    world::{World, all, chat, counts, lid, people, row, seconds},
 };
 
 #[tokio::test(start_paused = true)]
@@ -281,11 +283,73 @@ async fn drift_that_a_look_finds_is_overwritten_and_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p12_a_book_in_which_people_renamed_everybody_is_not_empty() {
+    for world in World::each().await {
+        world.run(people(50, "Bob")).await;
+        for n in 0..50 {
+            world.book.edit(&chat(n), "Bobby from the gym");
+        }
+        let guardrails = Guardrails::default().max_renamed_share(1.0);
+        let report = world.sync().guardrails(guardrails).run(all(people(50, "Rob"))).await.unwrap();
+        assert_eq!((report.guardrail, report.summary.renamed), (None, 50));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_book_that_lists_everybody_under_new_privacy_ids_is_not_empty() {
+    for world in World::each().await {
+        world.run(people(50, "Bob")).await;
+        for n in 0..50 {
+            world.book.show_as(&chat(n), &lid(n));
+            world.book.map(&lid(n), Some(&chat(n)));
+        }
+        let guardrails = Guardrails::default().max_renamed_share(1.0);
+        let report = world.sync().guardrails(guardrails).run(all(people(50, "Rob"))).await.unwrap();
+        assert_eq!((report.guardrail, report.summary.renamed), (None, 50));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_persons_whom_we_never_named_make_no_empty_book_look_full() {
+    for world in World::each().await {
+        world.run(people(50, "Bob")).await;
+        world.book.wipe();
+        for n in 50..100 {
+            world.book.edit(&chat(n), "Somebody");
+        }
+        let guardrails = Guardrails::default().max_renamed_share(1.0);
+        let report = world.sync().guardrails(guardrails).run(all(people(100, "Rob"))).await.unwrap();
+        assert_eq!(report.guardrail, Some(Guardrail::RemoteEmpty { found: 0, known: 50 }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_we_sent_and_the_book_does_not_list_counts_as_the_name_until_somebody_saw_otherwise() {
+    for world in World::each().await {
+        world.sync().look_first(LookFirst::Never).run(all(people(40, "Bob"))).await.unwrap();
+        world.book.wipe();
+        assert_eq!(counts(&world.run(people(40, "Rob")).await), [0, 40, 0, 0, 0, 0, 40]);
+        assert_eq!(world.texts(39).await, ["Bob 39"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_many_new_contacts_beside_a_few_known_ones_are_no_renames() {
+    for world in World::each().await {
+        world.run(people(30, "Bob")).await;
+        let report = world.guarded().run(all(people(90, "Bob"))).await.unwrap();
+        assert_eq!((counts(&report), report.guardrail), ([60, 0, 30, 0, 0, 0, 60], None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p12_another_account_behind_the_instance_stops_the_run() {
     for world in World::each().await {
         world.book.log_in(&chat(900));
         world.run(people(3, "Bob")).await;
         assert_eq!(world.state().await.account, Some(chat(900)), "it is remembered");
+        let report = world.guarded().run(all(people(3, "Bobby"))).await.unwrap();
+        assert_eq!((report.guardrail, report.summary.renamed), (None, 3), "the same account is no other");
         world.book.log_in(&chat(901));
         let calls = world.book.calls().len();
         let report = world.guarded().run(all(people(3, "Robert"))).await.unwrap();
@@ -317,6 +381,18 @@ async fn a_few_contacts_of_a_large_book_are_read_one_by_one_once_its_size_is_kno
     assert_eq!(counts(&report), [0, 3, 37, 0, 0, 0, 3]);
     let read = [Read::Session, Read::Contact(chat(0)), Read::Contact(chat(1)), Read::Contact(chat(2))];
     assert_eq!(world.book.reads()[reads..], read);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_contacts_are_read_at_once_than_can_be_called_while_that_is_fresh() {
+    let world = World::new();
+    world.book.keep(Pace::every(seconds(60)));
+    let (book, read) = (world.book.clone(), Arc::new(Mutex::new(Vec::new())));
+    let before_call = Arc::clone(&read);
+    world.book.meanwhile(async move { *before_call.lock().unwrap() = book.reads() });
+    world.run(people(15, "Bob")).await;
+    let first: Vec<_> = (0..10).map(|n| Read::Contact(chat(n))).collect();
+    assert_eq!(read.lock().unwrap()[1..], first, "after the question for the account");
 }
 
 #[tokio::test(start_paused = true)]

@@ -112,6 +112,26 @@ async fn p12_rows_that_cannot_be_used_stop_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p12_rows_without_a_name_that_can_be_used_stop_the_run() {
+    let world = World::new();
+    let rows = (0..30).map(|n| row(n, " ")).chain((30..40).map(|n| row(n, "Bob")));
+    let report = world.guarded().run(all(rows)).await.unwrap();
+    assert_eq!(report.guardrail, Some(Guardrail::RefusedRows { refused: 30, rows: 40 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_known_contact_whose_row_cannot_be_read_has_lost_its_name_as_well() {
+    for world in World::each().await {
+        world.run(people(2, "Bob")).await;
+        let refusal =
+            Refusal::new(RefusalReason::Malformed, "half a row").of_row(Some("crm-0")).claiming(Some(chat(0)));
+        let rows = vec![Err(RowError::Refused(refusal)), Ok(row(1, "Bob 1"))];
+        let report = world.guarded().run(Feed::snapshot(futures_util::stream::iter(rows))).await.unwrap();
+        assert_eq!(report.guardrail, Some(Guardrail::Blanked { blanked: 1 }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_rows_that_exchange_their_persons_exchange_their_names() {
     for world in World::each().await {
         world.run(vec![claim("crm-a", 0, "Ann"), claim("crm-b", 1, "Bob")]).await;

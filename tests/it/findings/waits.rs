@@ -2,9 +2,10 @@
 
 use std::{iter, time::Duration};
 
+use futures_util::stream;
 use wawp_contacts::{
     AddressBook, Error, ErrorKind, Pace, RetryPolicy,
-    crm::{self, Refusal, RefusalReason, RowError},
+    crm::{self, Feed, Refusal, RefusalReason, RowError},
     ledger::{Ledger, Wait},
     record::{Record, Status},
     sync::LookFirst,
@@ -67,6 +68,24 @@ async fn p5_of_two_waits_the_later_end_wins() {
             let wait = world.state().await.wait.unwrap();
             assert!(wait.until.since(at[0]) >= seconds(60), "{wait:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_a_wait_that_somebody_else_wrote_down_meanwhile_outlasts_a_shorter_one() {
+    for world in World::each().await {
+        let began = world.clock.now();
+        let (ledger, instance, clock) = (world.ledger.base(), world.instance.clone(), world.clock.clone());
+        world.book.meanwhile(async move {
+            let mut state = ledger.state(&instance).await.unwrap();
+            state.wait = Some(Wait::new(ErrorKind::QuotaReached, clock.now(), clock.now().after(seconds(600))));
+            assert!(ledger.save_state(&instance, state).await.unwrap());
+            tokio::time::sleep(seconds(1)).await;
+        });
+        world.book.next([Fate::Asks(ErrorKind::RateLimited, 5)]);
+        world.run(people(1, "Bob")).await;
+        let wait = world.state().await.wait.unwrap();
+        assert_eq!((wait.kind, wait.until.since(began)), (ErrorKind::QuotaReached, seconds(600)));
     }
 }
 
@@ -136,6 +155,27 @@ async fn a_clock_that_is_set_back_during_a_run_loses_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p5_a_wait_lasts_for_its_length_if_the_clock_is_set_back_before_it_begins_or_while_it_lasts() {
+    for when in [1, 3] {
+        for world in World::each().await {
+            let clock = world.clock.clone();
+            world.book.next([Fate::Asks(ErrorKind::RateLimited, 10)]);
+            world.book.meanwhile(std::future::ready(()));
+            world.book.meanwhile(tokio::time::sleep(seconds(2)));
+            tokio::spawn(async move {
+                tokio::time::sleep(seconds(when)).await;
+                clock.shift(-3_600_000);
+            });
+            let began = tokio::time::Instant::now();
+            let report = world.sync().in_flight(2).run(all(people(4, "Bob"))).await.unwrap();
+            assert_eq!(report.summary.created, 4, "{report}");
+            let waited = began.elapsed();
+            assert!((seconds(10)..seconds(30)).contains(&waited), "set back after {when} s: waited {waited:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p5_a_worker_that_starts_again_and_again_keeps_the_pace() {
     for world in World::each().await {
         world.book.keep(Pace::every(seconds(10)).burst(1));
@@ -195,6 +235,19 @@ async fn a_run_that_is_told_to_stop_does_not_wait_for_the_end_of_rows_that_are_a
     let endless = crm::snapshot(iter::repeat_with(refused));
     let report = world.sync().run_until(endless, tokio::task::yield_now()).await.unwrap();
     assert!(report.stopped && report.summary.refused > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_told_to_stop_does_not_wait_for_the_end_of_rows_that_are_always_ready() {
+    let refused = || Err(RowError::Refused(Refusal::new(RefusalReason::NoPhone, "no phone")));
+    for are_refused in [true, false] {
+        let world = World::new();
+        let endless = (0..).map(|n| if are_refused { refused() } else { Ok(row(n % 10_000, "Bob")) });
+        let endless = Feed::snapshot(stream::iter(endless));
+        let report = world.sync().run_until(endless, tokio::task::yield_now()).await.unwrap();
+        assert!(report.stopped, "{report}");
+        assert_eq!((world.book.requests(), world.find(&chat(0)).await), (0, None));
+    }
 }
 
 #[tokio::test(start_paused = true)]
