@@ -79,6 +79,13 @@ impl Gate {
         }
     }
 
+    /// Another process was asked to wait; a later end that is known already stands.
+    pub(super) fn learn(&mut self, wait: Option<Wait>, now: Timestamp) {
+        if let Some(wait) = wait.map(|wait| brought_back(wait, now)).filter(|wait| wait.until > now) {
+            self.close(wait.kind, wait.until, now);
+        }
+    }
+
     /// The clock was set back.
     pub(super) fn bring_back(&mut self, now: Timestamp) {
         self.wait = self.wait.map(|wait| brought_back(wait, now));

@@ -122,6 +122,9 @@ impl<'s> Run<'s> {
                     let is_takeover = lease.is_takeover;
                     (self.lease, self.leased_until) = (Some(lease), until);
                     self.recorder.notes.pushed_by = None;
+                    // What the holder before this one was told until it let go.
+                    self.state = self.sync.ledger.state(self.sync.book.instance()).await?;
+                    self.gate.learn(self.state.wait, self.now());
                     return self.rest_after_last_holder(is_takeover).await;
                 }
                 Err(error) if error.kind() == LedgerErrorKind::Busy => error,
@@ -141,12 +144,7 @@ impl<'s> Run<'s> {
     async fn rest_after_last_holder(&mut self, is_takeover: bool) -> Result<(), SyncError> {
         let (now, pace) = (self.now(), self.sync.book.pace());
         // A holder that is gone without a word may have called just now; so may one whose clock was set back since.
-        let last = if is_takeover {
-            Some(now)
-        } else {
-            let state = self.sync.ledger.state(self.sync.book.instance()).await?;
-            state.pushed_at.map(|at| at.min(now))
-        };
+        let last = if is_takeover { Some(now) } else { self.state.pushed_at.map(|at| at.min(now)) };
         let Some(last) = last else { return Ok(()) };
         // However little the run wants to wait: without the rest it would have to do without calls.
         let rest = pace.interval().saturating_mul(pace.burst_size());

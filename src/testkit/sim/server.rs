@@ -23,7 +23,7 @@ use crate::{
     naming::Naming,
     pace::Limiter,
     record::Record,
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 
 /// What a process may still do after it was told something, because it was already on its way: the longest that a ledger delays a
@@ -142,6 +142,8 @@ struct Wait {
     process: usize,
     told: Duration,
     until: Duration,
+    /// The same by the clock of the processes.
+    ends: Timestamp,
 }
 
 /// A text of a person that one of our names replaced.
@@ -402,9 +404,9 @@ impl Server {
         let interval = self.0.pace.interval();
         let early = state.empty_at.saturating_sub(now + SLACK);
         state.empty_at = state.empty_at.max(now) + interval;
-        let is_gated = gate.wait.is_some_and(|wait| wait.until > self.0.clock.now());
+        let stored = gate.wait.map(|wait| wait.until).filter(|until| *until > self.0.clock.now());
         let told = state.waits.iter().find(|wait| {
-            let knows = wait.process == process || is_gated;
+            let knows = wait.process == process || stored.is_some_and(|until| until >= wait.ends);
             now < wait.until && wait.told + SLACK < now && knows
         });
         let told = told.map(|wait| (wait.told, wait.until));
@@ -476,7 +478,7 @@ impl Server {
             }),
         });
         let is_own_fault = state.persons.get(&state.requests[id].chat).is_some_and(|person| person.trouble.is_some());
-        state.told(process, now, error);
+        state.told(process, now, self.0.clock.now(), error);
         if is_own_fault && error.is_some_and(|error| error.kind() == ErrorKind::Forbidden) {
             state.processes[process].refused_at = None;
         }
@@ -523,7 +525,7 @@ impl Server {
         self.advance();
         let now = self.now();
         let mut state = self.state();
-        state.told(process, now, error);
+        state.told(process, now, self.0.clock.now(), error);
         if error.is_some() {
             state.last_failed_read = Some(now);
         }
@@ -636,10 +638,10 @@ impl State {
         }
     }
 
-    fn told(&mut self, process: usize, now: Duration, error: Option<&Error>) {
+    fn told(&mut self, process: usize, now: Duration, clock: Timestamp, error: Option<&Error>) {
         let Some(error) = error else { return };
         if let Some(wait) = error.retry_after() {
-            self.waits.push(Wait { process, told: now, until: now + wait });
+            self.waits.push(Wait { process, told: now, until: now + wait, ends: clock.after(wait) });
         }
         if error.class() == ErrorClass::Instance {
             self.processes[process].refused_at = Some(now);
