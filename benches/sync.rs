@@ -1,7 +1,8 @@
 //! The figures of the client and the sync: speed as ratios within one run, CPU per item, and peak memory.
 //!
 //! `cargo bench --bench sync` runs all; `cargo bench --bench sync -- push` (or `pace`, `unchanged`, `first`) runs one. Every measurement is a
-//! process of its own, and so is the server, so that CPU and memory are the client's alone.
+//! process of its own, and so is the server, so that CPU and memory are the client's alone. To profile one, `--child prepare FOLDER ROWS
+//! NAMES` writes a folder with a ledger and an export in each order; copy one to `crm.csv` for `--child unchanged FOLDER ORDER`.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -31,6 +32,7 @@ fn main() -> Result<(), AnyError> {
         ["--child", "unchanged", options @ ..] => ledger::unchanged(options),
         ["--child", "floor", options @ ..] => ledger::floor(options),
         ["--child", "first", options @ ..] => ledger::first(options),
+        ["--child", "prepare", options @ ..] => ledger::prepared(options),
         ["--child", "pace", options @ ..] => pace::child(options),
         ["push"] => push::all(),
         ["unchanged"] => ledger::all_unchanged(),

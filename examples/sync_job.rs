@@ -5,20 +5,18 @@
 
 #[path = "sync_job/args.rs"]
 mod args;
+#[path = "sync_job/export.rs"]
+mod export;
+#[path = "sync_job/signals.rs"]
+mod signals;
 #[path = "sync_job/view.rs"]
 mod view;
 
-use std::{
-    error::Error,
-    fs::File,
-    io::BufReader,
-    process::{ExitCode, exit},
-    sync::Arc,
-};
+use std::{error::Error, process::ExitCode, sync::Arc};
 
 use wawp_contacts::{
     Client, ContactSync, ErrorClass, ErrorKind,
-    crm::{self, Csv, Feed, JsonLines, Mapping, Rows},
+    crm::Feed,
     ledger::{Ledger, MemoryLedger, Query, SqliteLedger},
     naming::Naming,
     sync::{Guardrail, Guardrails, Report},
@@ -27,7 +25,8 @@ use wawp_contacts::{
 
 use crate::{
     args::{Args, Command, HELP, env},
-    view::View,
+    signals::Stop,
+    view::{View, in_words_of_the_job},
 };
 
 type AnyError = Box<dyn Error + Send + Sync>;
@@ -65,17 +64,21 @@ fn explain(error: &(dyn Error + 'static)) -> String {
 }
 
 async fn job(args: &Args) -> Result<u8, AnyError> {
-    let view = Arc::new(View::new(args.json));
-    let rows = open_crm(args)?;
+    let view = Arc::new(View::new(args));
+    let stop = match args.command {
+        Command::Run => Stop::at_first_signal(Arc::clone(&view))?,
+        // A plan leaves nothing half done.
+        Command::Plan => Stop::never(),
+    };
+    let rows = export::open(args, &stop).await?;
     let (client, stand_in) = connect(args).await?;
     let ledger = open_ledger(args).await?;
     if let Some(server) = &stand_in {
         seed(server, &*ledger).await?;
-        view.say("using the stand-in server inside this job; --base-url or WAWP_BASE_URL names a real one");
     }
-    view.begin(args.command.name(), args.base_url.as_deref().unwrap_or("stand-in"));
+    view.begin(args);
     let watch = Arc::clone(&view);
-    let sync = ContactSync::new(client, ledger, Naming::new(args.funnel.clone()))
+    let sync = ContactSync::new(client, ledger, Naming::new(args.funnel()?))
         .in_flight(args.in_flight)
         .max_wait(args.wait)
         .look_first(args.look_first)
@@ -92,11 +95,8 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
             Ok(if changes { 2 } else { 3 * u8::from(needs_person) })
         }
         Command::Run => {
-            let report = if args.intake_only {
-                sync.intake(feed).await?
-            } else {
-                sync.run_until(feed, told_to_stop(Arc::clone(&view))).await?
-            };
+            let report =
+                if args.intake_only { sync.intake(feed).await? } else { sync.run_until(feed, stop.told()).await? };
             view.report(&report);
             check_guardrail(report.guardrail.as_ref())?;
             check_set_up(args, report.gate, report.hint.as_deref())?;
@@ -129,27 +129,9 @@ fn check_set_up(args: &Args, gate: Option<ErrorKind>, hint: Option<&str>) -> Res
             || *kind == ErrorKind::Connect
     };
     let Some(kind) = gate.filter(is_set_up) else { return Ok(()) };
-    let server = args.base_url.as_deref().unwrap_or("the stand-in server");
+    let server = args.server().unwrap_or("the stand-in server");
     let remedy = hint.map_or_else(|| view::advice(kind).to_owned(), Into::into);
     Err(format!("{kind}; {remedy} (server: {server})").into())
-}
-
-type CrmRows = Rows<Box<dyn Iterator<Item = Result<crm::CrmContact, crm::RowError>> + Send>>;
-
-fn open_crm(args: &Args) -> Result<CrmRows, AnyError> {
-    let path = &args.crm;
-    let file = File::open(path).map_err(|error| format!("cannot open the CRM export {}: {error}", path.display()))?;
-    let mut mapping = Mapping::new();
-    if let Some(region) = args.region {
-        mapping = mapping.region(region);
-    }
-    let is_json = path.extension().is_some_and(|ending| ["json", "jsonl", "ndjson"].iter().any(|json| ending == *json));
-    let input = BufReader::new(file);
-    Ok(crm::rows(if is_json {
-        Box::new(JsonLines::with_mapping(input, &mapping)) as Box<dyn Iterator<Item = _> + Send>
-    } else {
-        Box::new(Csv::with_mapping(input, &mapping).map_err(|error| format!("{}: {error}", path.display()))?)
-    }))
 }
 
 async fn open_ledger(args: &Args) -> Result<Arc<dyn Ledger>, AnyError> {
@@ -162,14 +144,14 @@ async fn open_ledger(args: &Args) -> Result<Arc<dyn Ledger>, AnyError> {
 
 /// A client of the server that was named, or of a stand-in server, which lives as long as what comes with it.
 async fn connect(args: &Args) -> Result<(Client, Option<WawpServer>), AnyError> {
-    if let Some(url) = &args.base_url {
+    if let Some(url) = args.server() {
         let instance = args.instance.clone().ok_or("name the instance with --instance or WAWP_INSTANCE_ID")?;
         let token = env("WAWP_ACCESS_TOKEN").ok_or("set WAWP_ACCESS_TOKEN to the access token of the instance")?;
-        return Ok((Client::builder(instance, token).base_url(url).pace(args.pace()).build()?, None));
+        let client = Client::builder(instance, token).base_url(url).pace(args.pace()).build();
+        return Ok((client.map_err(|error| in_words_of_the_job(&explain(&error)))?, None));
     }
     // A ledger must never take what a stand-in acknowledged for what Wawp did.
-    let instance = args.instance.as_ref().map_or("stand-in".into(), |id| format!("stand-in:{id}"));
-    let server = WawpServer::start_as(instance.parse()?).await;
+    let server = WawpServer::start_as("stand-in".parse()?).await;
     let client = Client::builder(server.instance().clone(), server.token()).base_url(server.url());
     Ok((client.pace(args.pace()).build()?, Some(server)))
 }
@@ -187,34 +169,4 @@ async fn seed(server: &WawpServer, ledger: &dyn Ledger) -> Result<(), AnyError> 
             .filter_map(|record| Some(Entry::saved(&record.chat, &record.pushed.sent.as_ref()?.wish.name)));
         server.seed(sent.collect::<Vec<_>>());
     }
-}
-
-/// Completes at the first Ctrl-C or SIGTERM; the second leaves at once, which loses nothing: what is in flight is in doubt in the
-/// ledger.
-async fn told_to_stop(view: Arc<View>) {
-    signal().await;
-    tokio::spawn(async move {
-        signal().await;
-        view.close();
-        view::complain("left at once; what was in flight is repeated by the next run");
-        exit(130);
-    });
-}
-
-async fn signal() {
-    #[cfg(unix)]
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! { () = terminated => {}, () = interrupted => {} }
 }

@@ -7,6 +7,7 @@
 //! use std::{sync::Mutex, time::Duration};
 //!
 //! use async_trait::async_trait;
+//! use tokio::time::timeout;
 //! use wawp_contacts::{
 //!     AddressBook, ChatId, ContactName, Error, ErrorKind, InstanceId, Pace,
 //!     book::{Contact, Page, Permit},
@@ -45,7 +46,10 @@
 //!
 //!     async fn update(&self, _: Permit, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
 //!         let phone = chat.phone().ok_or_else(|| Error::new(ErrorKind::Rejected).after(0).with_hint("it takes phones only"))?;
-//!         self.save_contact(phone.as_str(), &name.full()).await.inspect_err(|error| self.limiter.heed(error))
+//!         let full_name = name.full();
+//!         let call = timeout(self.deadline(), self.save_contact(phone.as_str(), &full_name));
+//!         let answer = call.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout)));
+//!         answer.inspect_err(|error| self.limiter.heed(error))
 //!     }
 //!
 //!     async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {
@@ -100,7 +104,8 @@ pub trait AddressBook: Debug + Send + Sync + 'static {
     /// The instance whose address book this is.
     fn instance(&self) -> &InstanceId;
 
-    /// The longest time that an update, once begun, can still take effect.
+    /// The longest time that an update, once begun, can still take effect: no shorter than the wait for its answer, after which it
+    /// fails by itself.
     fn deadline(&self) -> Duration;
 
     /// How often it may be called: tells a plan how long it takes, and a sync that starts anew what to keep to.
@@ -113,8 +118,8 @@ pub trait AddressBook: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// A pause that the server asked for is not waited for. It comes back at once, also to those who already wait, as an error of
-    /// the kind that asked for it, with what is left as [`Error::retry_after`] and 0 [`attempts`](Error::attempts): whoever drives
-    /// the book decides what to do meanwhile.
+    /// the kind that asked for it, with what is left as [`Error::retry_after`], 0 [`attempts`](Error::attempts) and without
+    /// doubt, since nothing was sent: whoever drives the book decides what to do meanwhile.
     async fn permit(&self) -> Result<Permit, Error>;
 
     /// Makes the address book show `name` for `chat`, adding the contact if it is new.

@@ -31,7 +31,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 #[cfg(feature = "csv")]
 pub use self::csv::Csv;
@@ -43,7 +43,7 @@ pub use self::{
     mapping::Mapping,
     rows::{Rows, rows},
 };
-use crate::ChatId;
+use crate::{ChatId, json::Json};
 
 #[cfg(feature = "csv")]
 mod csv;
@@ -58,11 +58,25 @@ mod version;
 
 /// One row of the CRM, as wanted now.
 ///
-/// Serialised as an object of its fields, of which only `id` and `chat` must be there.
+/// Serialised as an object of its fields, of which only `id` and `chat` must be there; `id` may be a whole number.
+///
+/// A field with any other name is an error when it is read, so that `first_name` does not go unnoticed and leave a contact without a
+/// name. Exports, where columns have many names, are for [`JsonLines`] and `Csv`.
+///
+/// ```
+/// use wawp_contacts::crm::CrmContact;
+///
+/// let ada: CrmContact = serde_json::from_str(r#"{"id": 7, "chat": "+44 7700 900123", "first": "Ada", "stage": "Lead"}"#)?;
+/// assert_eq!((&*ada.id, &*ada.first), ("7", "Ada"));
+/// assert!(serde_json::from_str::<CrmContact>(r#"{"id": 7, "chat": "+44 7700 900123", "first_name": "Ada"}"#).is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CrmContact {
     /// The CRM's own id of the row.
+    #[serde(deserialize_with = "text_or_whole")]
     pub id: String,
     /// The person.
     pub chat: ChatId,
@@ -95,17 +109,17 @@ impl CrmContact {
         self
     }
 
-    /// Sets the funnel stage.
+    /// Sets the funnel stage; for a row that may have none, set the field [`stage`](Self::stage).
     #[must_use]
     pub fn in_stage(mut self, stage: impl Into<String>) -> Self {
         self.stage = Some(stage.into());
         self
     }
 
-    /// Sets the version.
+    /// Sets the version, or says with `None` that the row has none.
     #[must_use]
-    pub fn at_version(mut self, version: u64) -> Self {
-        self.version = Some(version);
+    pub fn at_version(mut self, version: impl Into<Option<u64>>) -> Self {
+        self.version = version.into();
         self
     }
 
@@ -124,6 +138,15 @@ impl CrmContact {
     #[must_use]
     pub fn digest(&self, rules: u32) -> RowDigest {
         RowDigest::of(self, rules)
+    }
+}
+
+/// An id as a text, also where the CRM counts its rows.
+fn text_or_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Json::deserialize(deserializer)? {
+        Json::Text(text) => Ok(text.into_owned()),
+        Json::Whole(number) => Ok(number.to_string()),
+        _ => Err(D::Error::custom("an id is a text or a whole number")),
     }
 }
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// Why a call to an address book failed.
 ///
 /// One word wide. Match on [`kind`](Self::kind) for what happened and on [`class`](Self::class) for what to do about it.
-/// No error names a token, a URL with a query, a contact's name or the body of an answer.
+/// No error names a token, a URL with a query, a contact's name or the body of an answer. `Debug` says all that `Display` does and
+/// more, so a `main` that returns one prints what to try as well; what the server said is in [`message`](Self::message) alone.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -401,7 +402,9 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What `main` prints of an error that it returns is this: so it says what `Display` does, what to try included.
         f.debug_struct("Error")
+            .field("text", &self.to_string())
             .field("kind", &self.0.kind)
             .field("status", &self.0.status)
             .field("attempts", &self.0.attempts)

@@ -46,6 +46,7 @@
 
 use std::{
     any::Any,
+    cell::RefCell,
     collections::{HashMap, HashSet},
     error::Error as StdError,
     fmt,
@@ -241,7 +242,8 @@ pub struct Write {
     /// What it overwrote in the address book: stored with the record, or not at all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overwritten: Vec<Overwritten>,
-    /// Rows of the CRM that claim the record no more: their claims are deleted unless another record has them by now.
+    /// Rows of the CRM that claim the record no more: their claims are deleted unless another record has them by now, or another write
+    /// of the same call takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unclaimed: Vec<Box<str>>,
     /// A record that this one has taken in, at the revision that it was loaded at: it is deleted, and the write is lost unless both
@@ -272,6 +274,12 @@ impl Write {
         self.based_on.iter().find(|(known, _)| **known == *crm_id).map(|(_, digest)| *digest)
     }
 
+    /// Whether it gives up a claim, or a record, that another write of the same call may take.
+    pub(crate) fn gives(&self) -> bool {
+        let is_dropped = |(crm_id, _): &(Box<str>, RowDigest)| self.record.claim(crm_id).is_none();
+        self.absorbed.is_some() || !self.unclaimed.is_empty() || self.based_on.iter().any(is_dropped)
+    }
+
     /// Takes over what a staged write leaves to the one that replaces it.
     pub(crate) fn replaces(&mut self, before: Self) {
         let Self { record, mut overwritten, unclaimed, absorbed, based_on } = before;
@@ -291,26 +299,63 @@ impl Write {
 }
 
 /// What the writes of one call give up, so that others of them can take it.
+///
+/// A write that gives something up may itself lose. Then those that relied on it must not be stored either: see
+/// [`lose`](Self::lose).
 #[derive(Default)]
 pub(crate) struct Call<'w> {
-    writes: HashMap<&'w str, &'w Write>,
-    absorbed: HashSet<&'w str>,
+    givers: HashMap<&'w str, &'w Write>,
+    /// The chats of absorbed records, and who absorbs them.
+    absorbed: HashMap<&'w str, &'w str>,
+    lost: HashSet<&'w str>,
+    relied_on: RefCell<HashSet<Box<str>>>,
 }
 
 impl<'w> Call<'w> {
     pub(crate) fn of(writes: impl IntoIterator<Item = &'w Write>) -> Self {
         let mut call = Self::default();
-        for write in writes {
-            call.absorbed.extend(write.absorbs().map(|(chat, _)| chat.as_str()));
-            call.writes.entry(write.record.chat.as_str()).or_insert(write);
+        for write in writes.into_iter().filter(|write| write.gives()) {
+            let chat = write.record.chat.as_str();
+            call.absorbed.extend(write.absorbs().map(|(absorbed, _)| (absorbed.as_str(), chat)));
+            call.givers.entry(chat).or_insert(write);
         }
         call
     }
 
+    /// Whether any write gives something up at all.
+    pub(crate) fn gives(&self) -> bool {
+        !self.givers.is_empty()
+    }
+
     /// Whether the record of a chat, which is stored at a revision, leaves a claim to others.
     pub(crate) fn gives_up(&self, chat: &str, revision: u64, crm_id: &str) -> bool {
-        let is_left = |Write { record, .. }: &&Write| record.revision == revision && record.claim(crm_id).is_none();
-        self.writes.get(chat).is_some_and(is_left) || self.absorbed.contains(chat)
+        let is_left = |Write { record, .. }: &&&Write| record.revision == revision && record.claim(crm_id).is_none();
+        let own = self.givers.get(chat).filter(is_left).map(|_| chat);
+        let giver = own.or(self.absorbed.get(chat).copied()).filter(|giver| !self.lost.contains(*giver));
+        giver.is_some_and(|giver| {
+            self.relied_on.borrow_mut().insert(giver.into());
+            true
+        })
+    }
+
+    /// Whether the write of a chat is known to have lost.
+    pub(crate) fn has_lost(&self, chat: &ChatId) -> bool {
+        self.lost.contains(chat.as_str())
+    }
+
+    /// Notes which writes have lost. `true` if another one relied on one of them: what was stored is to be taken back, and the call made
+    /// again without those that have lost.
+    pub(crate) fn lose(&mut self, lost: impl IntoIterator<Item = &'w Write>) -> bool {
+        let relied_on = self.relied_on.take();
+        let mut is_broken = false;
+        for write in lost {
+            let chat = write.record.chat.as_str();
+            // Of several writes of one record nobody relies on any but the first.
+            if self.givers.get(chat).is_some_and(|first| std::ptr::eq(*first, write)) {
+                is_broken |= self.lost.insert(chat) && relied_on.contains(chat);
+            }
+        }
+        is_broken
     }
 }
 
@@ -499,6 +544,9 @@ pub struct InstanceState {
     /// How many entries the address book had when it was last read as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub book_entries: Option<u64>,
+    /// When a call worked last, as a run noted at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worked_at: Option<Timestamp>,
     /// When something was last stored under a lease, or a lease given back, by the ledger's clock. [`Ledger::commit`] and
     /// [`Ledger::release`] set it, and [`Ledger::save_state`] leaves it alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -102,7 +102,7 @@ use self::{
 };
 pub use self::{
     guardrails::{Guardrail, Guardrails},
-    report::{Change, Left, LeftReason, Notes, Observer, Outcome, Plan, Progress, Report, Summary, Verb},
+    report::{Action, Change, Left, LeftReason, Notes, Observer, Outcome, Plan, Progress, Report, Summary},
 };
 use crate::{
     book::AddressBook,
@@ -265,12 +265,13 @@ impl ContactSync {
         }
         run.release().await?;
         let (gate, hint) = (run.gate.reason(), run.gate.hint().map(Into::into));
-        let Recorder { mut summary, changes, refusals, notes, .. } = run.recorder;
-        for change in &changes {
+        let mut summary = run.recorder.summary;
+        for change in &run.recorder.changes {
             *summary.counter(change) += 1;
         }
         summary.calls = summary.created + summary.renamed;
-        summary.seconds = self.duration_of(summary.calls).as_secs_f64();
+        summary.seconds = run.duration_of(summary.calls).as_secs_f64();
+        let Recorder { changes, refusals, notes, .. } = run.recorder;
         Ok(Plan { summary, gate, hint, guardrail, notes, changes, refusals })
     }
 
@@ -377,7 +378,7 @@ impl ContactSync {
     {
         run.correct_clock().await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
-        let guardrail = self.prepare(&mut run, &mut *diff, feed, pushes).await?;
+        let mut guardrail = self.prepare(&mut run, &mut *diff, feed, pushes).await?;
         if let Some(guardrail) = &guardrail {
             let kind = guardrail.code();
             tracing::warn!(instance = %self.book.instance(), run = run.number, kind, "a guardrail stops the run");
@@ -385,15 +386,39 @@ impl ContactSync {
             let lost = diff.apply().await?;
             self.apply_again(&run, lost).await?;
             self.keep_account(&mut run).await?;
-            if run.lease.is_some() {
-                Pusher::new(&mut run).push().await?;
-            }
+            guardrail = self.push(&mut run).await?;
             run.report_left().await?;
         }
         run.release().await?;
         let (gate, hint, stopped) = (run.gate.reason(), run.gate.hint().map(Into::into), run.is_stopped());
         let Recorder { summary, changes, refusals, notes, .. } = run.recorder;
         Ok(Report { run: run.number, summary, gate, hint, guardrail, stopped, notes, open: changes, refusals })
+    }
+
+    /// Pushes what is due, if it is this run that pushes for the instance.
+    async fn push(&self, run: &mut Run<'_>) -> Result<Option<Guardrail>, SyncError> {
+        // Whoever pushed when the rows were taken in may have ended before they took effect.
+        if run.recorder.notes.pushed_by.is_some() && run.has_more().await? {
+            run.lease().await?;
+            if run.lease.is_some()
+                && let Some(guardrail) = self.check_account(run).await?
+            {
+                return Ok(Some(guardrail));
+            }
+            if run.is_other_account {
+                run.start_over(&mut Store::Ledger).await?;
+            }
+        }
+        while run.lease.is_some() {
+            Pusher::new(run).push().await?;
+            run.keep_worked().await?;
+            run.release().await?;
+            // Others may have left something to this run between its last look and the release.
+            if run.has_more().await? {
+                run.lease().await?;
+            }
+        }
+        Ok(None)
     }
 
     /// Takes the rows in, looks at what the address book shows for those that are due, and judges what the run is about to do.
@@ -461,7 +486,14 @@ impl ContactSync {
             if let Some(guardrail) = self.check_account(run).await? {
                 return Ok(Some(guardrail));
             }
-            impact.found = run.look(&mut Store::Staged(&mut *diff), before.summary.calls).await?;
+            let mut store = Store::Staged(&mut *diff);
+            if run.is_other_account {
+                run.start_over(&mut store).await?;
+            }
+            impact.found = run.look(&mut store, before.summary.calls).await?;
+            if run.is_other_account {
+                impact.known = impact.found.unwrap_or_default();
+            }
         }
         let mut after = self.count(run, diff, false).await?;
         // A name that the address book shows already is not sent.
@@ -491,13 +523,13 @@ impl ContactSync {
                 };
                 counted.not_in_sync += 1;
                 let is_due = record.status.due_at().is_some();
-                counted.renamed += u64::from(is_due && change.action == Verb::Rename);
+                counted.renamed += u64::from(is_due && change.action == Action::Rename);
                 *counted.summary.counter(&change) += 1;
             }
         }
         counted.summary.refused = run.recorder.summary.refused;
         counted.summary.calls = counted.summary.created + counted.summary.renamed;
-        counted.summary.seconds = self.duration_of(counted.summary.calls).as_secs_f64();
+        counted.summary.seconds = run.duration_of(counted.summary.calls).as_secs_f64();
         Ok(counted)
     }
 
@@ -505,8 +537,8 @@ impl ContactSync {
     async fn check_account(&self, run: &mut Run<'_>) -> Result<Option<Guardrail>, SyncError> {
         let found = run.look_at_account().await?;
         let known = run.state.account.clone();
-        let is_other = found != known;
-        run.account = found;
+        let is_other = found.is_some() && known.is_some() && found != known;
+        (run.account, run.is_other_account) = (found, is_other);
         match (known, &run.account) {
             (Some(known), Some(found)) if is_other && !self.guardrails.allows_other_account() => {
                 Ok(Some(Guardrail::OtherAccount { known, found: found.clone() }))
@@ -548,14 +580,9 @@ impl ContactSync {
 
     /// How many contacts may be between their mark and the save of their answer.
     ///
-    /// With a pace, marking ahead would only make contacts wait in doubt for their turn.
+    /// With a pace, marking ahead would only make contacts wait in doubt for their turn. Without one, it lets one save serve several.
     fn window(&self) -> usize {
-        if self.book.pace().interval().is_zero() { self.in_flight.saturating_mul(2) } else { self.in_flight }
-    }
-
-    fn duration_of(&self, calls: u64) -> Duration {
-        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-        self.book.pace().interval().saturating_mul(calls)
+        if self.book.pace().interval().is_zero() { self.in_flight.saturating_mul(2).max(16) } else { self.in_flight }
     }
 }
 

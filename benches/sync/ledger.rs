@@ -247,6 +247,16 @@ fn prepare(folder: &Path, count: u64, names: &str) -> Result<(), AnyError> {
     Ok(transaction.commit()?)
 }
 
+/// Writes what a profiler needs to run one measurement by itself.
+pub(crate) fn prepared(options: &[&str]) -> Result<(), AnyError> {
+    let [folder, rows, names] = options else { return Err("FOLDER ROWS NAMES".into()) };
+    prepare(Path::new(folder), rows.parse()?, names)?;
+    for order in ORDERS {
+        write_export(&Path::new(folder).join(order), rows.parse()?, names, order)?;
+    }
+    Ok(())
+}
+
 fn settled(naming: &Naming, row: &Row) -> Result<LedgerWrite, AnyError> {
     let (now, policy, contact) = (Timestamp(1_767_323_045_000), Policy::default(), row.contact()?);
     let rendered = naming.render(&contact.first, &contact.last, contact.stage.as_deref())?;

@@ -1,12 +1,19 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use lexopt::{
     Arg::{Long, Short, Value},
     Parser, ValueExt,
 };
-use wawp_contacts::{InstanceId, Pace, Region, naming::Funnel, sync::LookFirst};
+use wawp_contacts::{
+    InstanceId, Pace, Region,
+    naming::{Funnel, FunnelError},
+    sync::LookFirst,
+};
 
 pub(crate) const HELP: &str = "\
 Makes a WhatsApp address book say what the CRM says.
@@ -17,19 +24,21 @@ Usage: sync_job [run|plan] [options]
   plan   show what a run would do; writes nothing
 
 Options:
-  --crm FILE         CRM export, .csv or .jsonl [a small sample]
+  --crm FILE         CRM export, .csv or .jsonl [a small sample, for the stand-in only]
   --ledger FILE      remembers what was sent; `memory` forgets it all [sync_job.ledger]
-  --base-url URL     the Wawp server, or WAWP_BASE_URL [a stand-in server inside this job]
+  --base-url URL     the Wawp server, or WAWP_BASE_URL [https://api.wawp.net if an
+                     instance or a token is given, else a stand-in inside this job]
   --instance ID      the Wawp instance, or WAWP_INSTANCE_ID
   --region CC        country of phone numbers written without one, such as JP
-  --tags LIST        funnel stages that show as a tag, such as \"Lead,Customer,Evangelist=VIP\" [none]
+  --tags LIST        funnel stages that show as a tag, such as \"Lead,Customer,Evangelist=VIP\"
+                     [none; those of the sample, if that is the export]
   --rate N           calls per second, 0 for no limit [1, or 50 with the stand-in]
   --in-flight N      calls at the same time [1]
   --changes          the file is some of the CRM: nothing follows from a row's
                      absence [it is all of it: the pending names of rows that
                      are gone are withdrawn]
   --intake-only      write the wishes down and push nothing; works while
-                     another run pushes
+                     another run pushes, which pushes them as well
   --look-first WHEN  read a name before it is overwritten: if-possible, always,
                      never [if-possible]
   --wait SECONDS     how long to wait for an instance that may not be called [60]
@@ -45,19 +54,30 @@ Exit codes: run   0 done, 3 done but something needs a person, 1 error
             plan  0 nothing to do, 2 changes, 3 no changes but something needs a person, 1 error
 ";
 
+/// Where `Client::from_env` goes as well.
+const WAWP: &str = "https://api.wawp.net";
+
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/crm_export.csv");
+
+const SAMPLE_TAGS: &str =
+    "Lead, Customer, Evangelist=VIP, Opportunity, Subscriber, Marketing Qualified Lead=MQL, Sales Qualified Lead=SQL";
+
 /// What the user asked for.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) command: Command,
-    pub(crate) crm: PathBuf,
+    /// `None` for the sample.
+    crm: Option<PathBuf>,
     /// `None` for a ledger in memory.
     pub(crate) ledger: Option<PathBuf>,
-    /// `None` for the stand-in server.
-    pub(crate) base_url: Option<String>,
+    base_url: Option<String>,
     pub(crate) instance: Option<InstanceId>,
+    /// Whether there is an access token; the token itself is kept by nobody but the client.
+    has_token: bool,
     pub(crate) region: Option<Region>,
-    pub(crate) funnel: Funnel,
+    /// `None` for no tags, or those of the sample.
+    funnel: Option<Funnel>,
     /// Calls per second, zero for no limit; `None` for what suits the server.
     rate: Option<f64>,
     pub(crate) in_flight: usize,
@@ -90,15 +110,16 @@ impl Args {
     pub(crate) fn parse() -> Result<Option<Self>, lexopt::Error> {
         let mut args = Self {
             command: Command::Run,
-            crm: concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/crm_export.csv").into(),
+            crm: None,
             ledger: Some("sync_job.ledger".into()),
             base_url: env("WAWP_BASE_URL"),
             instance: env("WAWP_INSTANCE_ID")
                 .map(|id| id.parse())
                 .transpose()
                 .map_err(|error| of("WAWP_INSTANCE_ID", error))?,
+            has_token: env("WAWP_ACCESS_TOKEN").is_some(),
             region: None,
-            funnel: Funnel::none(),
+            funnel: None,
             rate: None,
             in_flight: 1,
             wait: Duration::from_secs(60),
@@ -108,14 +129,48 @@ impl Args {
             json: false,
             yes: false,
         };
-        Ok(args.read(&mut Parser::from_env())?.then_some(args))
+        if !args.read(&mut Parser::from_env())? {
+            return Ok(None);
+        }
+        args.check()?;
+        Ok(Some(args))
+    }
+
+    /// The real server; `None` for the stand-in, which is for those who name neither a server nor an account.
+    pub(crate) fn server(&self) -> Option<&str> {
+        let is_real = self.instance.is_some() || self.has_token;
+        self.base_url.as_deref().or(is_real.then_some(WAWP))
+    }
+
+    pub(crate) fn crm(&self) -> &Path {
+        self.crm.as_deref().unwrap_or(Path::new(SAMPLE))
+    }
+
+    pub(crate) fn funnel(&self) -> Result<Funnel, FunnelError> {
+        match &self.funnel {
+            Some(funnel) => Ok(funnel.clone()),
+            None if self.crm.is_none() => SAMPLE_TAGS.parse(),
+            None => Ok(Funnel::none()),
+        }
+    }
+
+    fn check(&self) -> Result<(), lexopt::Error> {
+        if self.command == Command::Run && self.intake_only && self.ledger.is_none() {
+            return Err(of("--intake-only", "a ledger in memory would lose the wishes; name a file with --ledger"));
+        }
+        if self.crm.is_none() && self.server().is_some() {
+            let words = "name your CRM export with --crm; the sample is for the stand-in server only, which is used when no \
+                         server, instance or token is given";
+            return Err(lexopt::Error::Custom(words.into()));
+        }
+        Ok(())
     }
 
     pub(crate) fn pace(&self) -> Pace {
         match self.rate {
             Some(0.0) => Pace::unlimited(),
             Some(rate) => Pace::every(Duration::try_from_secs_f64(rate.recip()).unwrap_or(Duration::MAX)),
-            None => Pace::per_second(if self.base_url.is_some() { 1 } else { 50 }),
+            None => Pace::per_second(if self.server().is_some() { 1 } else { 50 }),
         }
     }
 
@@ -127,7 +182,7 @@ impl Args {
                 Value(word) if words == 0 && word == "run" => (words, self.command) = (1, Command::Run),
                 Value(word) if words == 0 && word == "plan" => (words, self.command) = (1, Command::Plan),
                 Short('h') | Long("help") => return Ok(false),
-                Long("crm") => self.crm = parser.value()?.into(),
+                Long("crm") => self.crm = Some(parser.value()?.into()),
                 Long("ledger") => {
                     let file = parser.value()?;
                     self.ledger = (file != "memory").then(|| file.into());
@@ -135,7 +190,7 @@ impl Args {
                 Long("base-url") => self.base_url = Some(parser.value()?.string()?),
                 Long("instance") => self.instance = Some(value(parser, "--instance")?),
                 Long("region") => self.region = Some(value(parser, "--region")?),
-                Long("tags") => self.funnel = value(parser, "--tags")?,
+                Long("tags") => self.funnel = Some(value(parser, "--tags")?),
                 Long("rate") => {
                     self.rate = Some(number(parser, "--rate", |rate| (0.0..=10_000.0).contains(rate))?);
                 }
@@ -173,7 +228,8 @@ fn value<T>(parser: &mut Parser, flag: &str) -> Result<T, lexopt::Error>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,
 {
-    parser.value()?.string()?.parse().map_err(|error| of(flag, error))
+    let text = parser.value()?.string()?;
+    text.parse().map_err(|error| of(flag, format!("{text:?}: {error}")))
 }
 
 fn number<T: std::str::FromStr>(

@@ -2,34 +2,42 @@
 
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use wawp_contacts::{
     ErrorClass, ErrorKind,
-    sync::{Guardrail, Outcome, Plan, Progress, Report, Summary},
+    sync::{Change, Guardrail, Notes, Outcome, Plan, Progress, Report, Summary},
     time::Clock,
 };
+
+use crate::args::Args;
 
 /// The version of the JSON Lines; grows when a field changes its meaning.
 const FORMAT: u32 = 1;
 
 pub(crate) struct View {
     is_json: bool,
+    /// Whether wishes are taken in and nothing is called.
+    is_intake: bool,
+    /// So many more changes are shown one by one: a few, in a trial with the stand-in.
+    samples: AtomicUsize,
     /// Counts the calls, and is drawn on a terminal once their number is known.
     bar: ProgressBar,
 }
 
 impl View {
-    pub(crate) fn new(is_json: bool) -> Self {
+    pub(crate) fn new(args: &Args) -> Self {
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left");
         let bar =
             ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { is_json, bar }
+        let samples = if args.server().is_some() { 0 } else { 5 };
+        Self { is_json: args.json, is_intake: args.intake_only, samples: samples.into(), bar }
     }
 
     /// A line for the user, which is never part of the JSON.
@@ -41,17 +49,36 @@ impl View {
         }
     }
 
-    pub(crate) fn begin(&self, command: &str, server: &str) {
+    /// The first line: which server is talked to.
+    pub(crate) fn begin(&self, args: &Args) {
+        match (args.server(), &args.instance) {
+            (None, _) => {
+                self.say("using the stand-in server inside this job; --instance and WAWP_ACCESS_TOKEN name a real one");
+            }
+            (Some(server), Some(instance)) if !self.is_json => {
+                self.say(&plain(&format!("the server is {server}, the instance {instance}")));
+            }
+            _ => {}
+        }
         if self.is_json {
-            print_line("format", &json!({"version": FORMAT, "command": command, "server": server}));
+            let server = args.server().unwrap_or("stand-in");
+            print_line("format", &json!({"version": FORMAT, "command": args.command.name(), "server": server}));
         }
     }
 
     pub(crate) fn progress(&self, progress: &Progress<'_>) {
         match progress {
             Progress::Planned(summary) => self.planned(summary),
-            Progress::Changed(change) if self.is_json => print_line("change", change),
-            Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => self.step(),
+            Progress::Changed(change) if self.is_json => print_change(change),
+            Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => {
+                let take = |left: usize| left.checked_sub(1);
+                if change.outcome == Outcome::Done
+                    && self.samples.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+                {
+                    self.say(&change.to_string());
+                }
+                self.step();
+            }
             Progress::Refused(refusal) if self.is_json => print_line("refusal", refusal),
             Progress::Waiting { until, kind } => {
                 let wait = until.since(Clock::system().now());
@@ -66,12 +93,19 @@ impl View {
 
     fn planned(&self, summary: &Summary) {
         let Summary { created, renamed, unchanged, refused, gated, calls, seconds, .. } = summary;
-        let time = HumanDuration(Duration::from_secs_f64(*seconds));
-        let pace = if *seconds > 0.0 { format!(", about {time}") } else { String::new() };
+        let pace = match *seconds {
+            0.0 => String::new(),
+            ..1.0 => ", less than a second".into(),
+            seconds => format!(", about {}", HumanDuration(Duration::from_secs_f64(seconds))),
+        };
         let waiting = if *gated > 0 { format!(", {gated} waiting") } else { String::new() };
-        self.say(&format!(
-            "plan: {created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused{waiting}; {calls} calls{pace}"
-        ));
+        let rows =
+            format!("{created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused{waiting}");
+        if self.is_intake {
+            return self.say(&format!("plan: {rows}; no call here, a run pushes them"));
+        }
+        let noun = if *calls == 1 { "call" } else { "calls" };
+        self.say(&format!("plan: {rows}; {calls} {noun}{pace}"));
         self.bar.set_length(*calls);
         if *calls > 0 && !self.is_json && stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -99,6 +133,10 @@ impl View {
             if let Some(kind) = report.gate {
                 self.say(&format!("the instance is left alone: {kind}"));
             }
+            if report.stopped {
+                self.say("told to stop; run again");
+            }
+            print_notes(&report.notes);
             print_line("summary", &Last::of_report(report));
         } else {
             self.say(&report.to_string());
@@ -107,8 +145,9 @@ impl View {
 
     pub(crate) fn plan(&self, plan: &Plan) {
         if self.is_json {
-            plan.changes.iter().for_each(|change| print_line("change", change));
+            plan.changes.iter().for_each(print_change);
             plan.refusals.iter().for_each(|refusal| print_line("refusal", refusal));
+            print_notes(&plan.notes);
             print_line("summary", &Last::of_plan(plan));
         } else {
             self.say(&plan.to_string());
@@ -151,11 +190,19 @@ fn hint(gate: Option<ErrorKind>, hint: Option<&str>, guardrail: Option<&Guardrai
 
 /// What a guardrail says, and what to pass to go on.
 pub(crate) fn remedy(guardrail: &Guardrail) -> String {
-    let partial = match guardrail {
-        Guardrail::MissingRows { .. } => ", pass --changes if it is",
-        _ => "",
+    let text = guardrail.to_string();
+    let so = match guardrail {
+        Guardrail::MissingRows { .. } => " If it is, pass --changes. Else look",
+        _ if text.ends_with('?') => " Look",
+        _ => "; look",
     };
-    format!("{guardrail}{partial}; look at it with `sync_job plan`, and pass --yes to go on")
+    format!("{text}{so} at it with `sync_job plan`, and pass --yes to go on")
+}
+
+/// What the library advises its callers to do, as a flag of the job.
+pub(crate) fn in_words_of_the_job(text: &str) -> String {
+    text.replace("or read it with a region", "or pass --region")
+        .replace("use https, or see allow_plain_http", "use https, or a server on this machine")
 }
 
 /// What a person can do about an instance that is left alone.
@@ -187,13 +234,63 @@ struct Line<'a, T> {
 
 fn print_line(r#type: &'static str, of: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(&Line { r#type, of }) {
-        write_line(&mut stdout(), &line);
+        write_line(&mut stdout(), &without_controls(&line, |unit| format!("\\u{unit:04x}")));
     }
+}
+
+/// A change by the keys that scripts know.
+fn print_change(change: &Change) {
+    let Change { chat, crm_id, action, before, after, cause, outcome, .. } = change;
+    let mut line = json!({
+        "chat_id": chat, "crm_id": crm_id, "action": action, "before": before, "after": after, "cause": cause,
+    });
+    if let (Value::Object(line), Ok(Value::Object(outcome))) = (&mut line, serde_json::to_value(outcome)) {
+        line.extend(outcome);
+    }
+    print_line("change", &line);
+}
+
+/// What the text says after the changes and the refusals, one line for each.
+fn print_notes(notes: &Notes) {
+    let print = |note: &Value| print_line("note", note);
+    notes.repeated.iter().for_each(|id| print(&json!({"note": "repeated", "crm_id": id})));
+    for (stage, rows) in &notes.untagged {
+        print(&json!({"note": "untagged", "stage": stage, "rows": rows}));
+    }
+    notes.shortened.iter().for_each(|id| print(&json!({"note": "shortened", "crm_id": id})));
+    for left in &notes.left {
+        let (chat, id, name, reason) = (&left.chat, &left.crm_id, &left.name, left.reason);
+        print(&json!({"note": "left", "chat_id": chat, "crm_id": id, "name": name, "reason": reason}));
+    }
+    notes.unread.iter().for_each(|kind| print(&json!({"note": "unread", "kind": kind})));
+    notes.pushed_by.iter().for_each(|owner| print(&json!({"note": "pushed_by", "owner": owner})));
+}
+
+/// Text without what could move, turn or hide other text on a terminal, or be taken for the end of the line: each UTF-16 unit of it
+/// is written as an escape.
+fn without_controls(text: &str, escape: impl Fn(u16) -> String) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for char in text.chars() {
+        let is_control = char.is_control()
+            || matches!(char,
+                '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{e0001}');
+        if is_control {
+            char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| clean.push_str(&escape(*unit)));
+        } else {
+            clean.push(char);
+        }
+    }
+    clean
+}
+
+/// A line for a terminal.
+fn plain(line: &str) -> String {
+    without_controls(line, |unit| format!("\\u{{{unit:x}}}"))
 }
 
 /// A last word on standard error.
 pub(crate) fn complain(line: &str) {
-    write_line(&mut stderr(), &format!("sync_job: {line}"));
+    write_line(&mut stderr(), &plain(&format!("sync_job: {line}")));
 }
 
 /// A text of its own, such as the help.

@@ -73,6 +73,20 @@ impl ChatId {
             }
     }
 
+    /// The other [variant](Self::is_variant_of) of the number, if there is one.
+    pub(crate) fn variant(&self) -> Option<Self> {
+        let digits = self.0.strip_suffix(PHONE)?;
+        let (country, area, line) = same_line(digits);
+        let mark = match country {
+            "52" => "1",
+            "54" | "55" => "9",
+            _ => return None,
+        };
+        let short = [country, area, line].concat();
+        let other = if digits == short { [country, area, mark, line].concat() } else { short };
+        Some(Self::of(other.as_bytes(), PHONE))
+    }
+
     pub(super) fn of_phone(digits: &[u8]) -> Self {
         Self::of(digits, PHONE)
     }

@@ -12,8 +12,17 @@ pub(crate) struct Hex<'a>(pub(crate) &'a [u8; 16]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(text(&mut [0; 32], self.0))
     }
+}
+
+/// Digits written at once: each for itself would cost more than all else in a record.
+fn text<'t>(digits: &'t mut [u8; 32], bytes: &[u8; 16]) -> &'t str {
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    str::from_utf8(digits).unwrap_or_default()
 }
 
 pub(crate) fn read(text: &str) -> Option<[u8; 16]> {
@@ -27,7 +36,7 @@ pub(crate) fn read(text: &str) -> Option<[u8; 16]> {
 }
 
 pub(crate) fn serialize<S: Serializer>(bytes: &[u8; 16], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Hex(bytes))
+    serializer.serialize_str(text(&mut [0; 32], bytes))
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {

@@ -6,6 +6,7 @@ use serde::{
     ser::SerializeSeq,
 };
 use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
 
 use super::hex;
 
@@ -78,7 +79,8 @@ impl ContactName {
         }
     }
 
-    /// Whether a text is the full name; compares without joining it.
+    /// Whether a text is the full name. How it is spelled in Unicode makes no difference: a phone may show the `ë` of `Zoë` as two
+    /// characters.
     ///
     /// ```
     /// use wawp_contacts::ContactName;
@@ -86,15 +88,17 @@ impl ContactName {
     /// let name = ContactName::new("Ada", "Lovelace")?;
     /// assert!(name.is_full("Ada Lovelace"));
     /// assert!(!name.is_full("Ada"));
+    /// assert!(ContactName::new("Zo\u{eb}", "")?.is_full("Zoe\u{308}"));
     /// # Ok::<(), wawp_contacts::contact::NameError>(())
     /// ```
     #[must_use]
     pub fn is_full(&self, full: &str) -> bool {
-        match (full.strip_prefix(self.first()), self.last()) {
+        let is_same = match (full.strip_prefix(self.first()), self.last()) {
             (Some(rest), Some(last)) => rest.strip_prefix(' ') == Some(last),
             (Some(rest), None) => rest.is_empty(),
             (None, _) => false,
-        }
+        };
+        is_same || (!full.is_ascii() && full.nfc().eq(self.full().nfc()))
     }
 
     /// A stable mark of this name, to compare by.

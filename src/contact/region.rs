@@ -120,7 +120,7 @@ impl fmt::Debug for Region {
 
 /// A text names no region that has phone numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no country is called so; give its English name or its two letter code, such as DE")]
+#[error("unknown country; give its English name or its two letter code, such as DE")]
 #[non_exhaustive]
 pub struct ParseRegionError;
 

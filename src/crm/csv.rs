@@ -3,6 +3,7 @@ use std::io::Read;
 use self::records::{Found, Records};
 use super::{
     CrmContact, Mapping, Refusal, RefusalReason, RowError, SourceError,
+    error::NEEDS,
     mapping::{Field, PerField, Vocabulary, folded},
     row::{RowReader, Texts, filled},
 };
@@ -141,9 +142,9 @@ fn columns(header: &[String], mapping: &Mapping) -> Result<PerField<Option<usize
         }
     }
     let lacks = |fields: &[Field]| fields.iter().all(|field| columns[*field as usize].is_none());
-    let wanted: [(&[Field], _); 3] =
-        [(&[Field::Id], "an id"), (&Field::PERSON, "a phone or chat id"), (&Field::NAME, "a name")];
-    let missing: Vec<_> = wanted.into_iter().filter(|(fields, _)| lacks(fields)).map(|(_, what)| what).collect();
+    let wanted: [&[Field]; 3] = [&[Field::Id], &Field::PERSON, &Field::NAME];
+    let wanted = wanted.into_iter().zip(NEEDS.map(|(what, _)| what));
+    let missing: Vec<_> = wanted.filter(|(fields, _)| lacks(fields)).map(|(_, what)| what).collect();
     if missing.is_empty() { Ok(columns) } else { Err(SourceError::MissingColumn { missing, found: header.to_vec() }) }
 }
 

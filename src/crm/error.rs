@@ -10,6 +10,12 @@ pub enum SourceError {
     /// The text is UTF-16.
     #[error("the file is UTF-16; save it as UTF-8")]
     Utf16,
+    /// The bytes are those of a spreadsheet.
+    #[error("a spreadsheet; export it as CSV")]
+    Spreadsheet,
+    /// The text is one JSON array, often over many lines, and not JSON Lines.
+    #[error("a JSON array; write one object per line")]
+    JsonArray,
     /// The header is not UTF-8.
     #[error("the header is not UTF-8; save the file as UTF-8")]
     NotUtf8,
@@ -19,8 +25,9 @@ pub enum SourceError {
     /// The header is no record.
     #[error("the header cannot be read: {0}")]
     BrokenHeader(&'static str),
-    /// No column was recognised for something that every row needs.
-    #[error("no column for {} was recognised among {}; name it with a mapping", .missing.join(", "), list(.found))]
+    /// No column was recognised for something that every row needs. Rename the column in the export, or name it with a
+    /// [`Mapping`](super::Mapping).
+    #[error("no column for {} was recognised among {}; give the column one of these names", wanted(.missing), list(.found))]
     MissingColumn {
         /// What is missing, in words.
         missing: Vec<&'static str>,
@@ -35,6 +42,19 @@ pub enum SourceError {
         /// The columns of the header.
         found: Vec<String>,
     },
+}
+
+/// What each row needs, and how its column may be called; each name is one of those that are recognised.
+pub(super) const NEEDS: [(&str, &str); 3] = [
+    ("an id", "id, Record ID, Contact ID, Lead ID, Customer ID"),
+    ("a phone or chat id", "phone, mobile, whatsapp, chat_id"),
+    ("a name", "first_name, last_name, name"),
+];
+
+fn wanted(missing: &[&'static str]) -> String {
+    let names = |what: &str| NEEDS.iter().find(|(need, _)| *need == what).map_or("", |(_, names)| names);
+    let shown: Vec<_> = missing.iter().map(|what| format!("{what} ({})", names(what))).collect();
+    shown.join(", ")
 }
 
 /// The columns, in quotes; a header of hundreds is cut short.

@@ -19,7 +19,8 @@ const LIMIT: u64 = 1 << 20;
 /// Contacts from JSON Lines: one object per line, with the same names as a CSV header.
 ///
 /// Ids, phones and versions may be numbers. Blank lines are skipped. A line that is no object, is longer than 1 MiB, or has
-/// a list, an object, a truth value or a fraction where a text belongs is refused as [`Malformed`](RefusalReason::Malformed).
+/// a list, an object, a truth value or a fraction where a text belongs is refused as [`Malformed`](RefusalReason::Malformed). One
+/// array of all objects is no JSON Lines: such a source is refused as a whole.
 ///
 /// ```
 /// use wawp_contacts::crm::JsonLines;
@@ -37,6 +38,8 @@ pub struct JsonLines<R> {
     bytes: Vec<u8>,
     name: String,
     line: u64,
+    /// Whether nothing but blank lines was read yet.
+    is_start: bool,
     ended: bool,
 }
 
@@ -55,6 +58,7 @@ impl<R: Read> JsonLines<R> {
             bytes: Vec::new(),
             name: String::new(),
             line: 0,
+            is_start: true,
             ended: false,
         }
     }
@@ -103,6 +107,11 @@ impl<R: Read> JsonLines<R> {
         while self.read_line().map_err(failed)? {
             if self.line == 1 && matches!(*self.bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
                 return Err(RowError::Source(SourceError::Utf16.into()));
+            }
+            let is_start = self.is_start;
+            self.is_start &= self.bytes.trim_ascii().is_empty();
+            if is_start && self.bytes.trim_ascii_start().starts_with(b"[") {
+                return Err(RowError::Source(SourceError::JsonArray.into()));
             }
             if self.is_overlong() {
                 self.skip_rest_of_line().map_err(failed)?;

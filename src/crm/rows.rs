@@ -22,7 +22,8 @@ const TURN: u16 = 256;
 /// Makes rows a [`Stream`], as the sync takes them.
 ///
 /// Reading a file blocks for no longer than the disk does, and every few hundred rows the executor gets its turn: whoever tells the reader to
-/// stop is heard, though a source may have nothing but rows that are refused.
+/// stop is heard, though a source may have nothing but rows that are refused. A source that can stall (a pipe, a network disk) is better
+/// read by a thread of its own, whose rows come as a stream: see the example `sync_job`.
 ///
 /// ```
 /// use futures_util::StreamExt;

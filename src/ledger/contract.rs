@@ -76,6 +76,7 @@ macro_rules! ledger_contract {
                 staged_records_are_seen_by_their_session_alone
                 a_staged_record_can_be_staged_again
                 a_claim_moves_with_the_record_that_took_it_last
+                a_claim_moves_only_if_the_write_that_gives_it_up_is_stored
                 a_claim_is_not_taken_from_a_record_that_keeps_it
                 an_unclaimed_row_is_nobodys_unless_it_was_taken
                 rows_that_compete_for_a_person_find_each_other
@@ -551,6 +552,7 @@ pub async fn a_state_is_stored_over_the_one_that_was_read(ledger: &dyn Ledger) -
             wait: Some(Wait::new(ErrorKind::RateLimited, Timestamp(5), Timestamp::MAX)),
             account: Some("12025550142".parse()?),
             book_entries: entries,
+            worked_at: Some(Timestamp(9)),
             pushed_at: Some(Timestamp(99)),
         };
         assert!(ledger.save_state(&instance, expected.clone()).await?);

@@ -96,11 +96,19 @@ impl Instance {
 
     /// Stores what has not lost; returns the places of those that have.
     fn commit(&mut self, writes: Vec<Write>) -> Vec<(usize, Write)> {
-        let call = Call::of(&writes);
-        let mut is_stored = Vec::with_capacity(writes.len());
-        for write in &writes {
-            is_stored.push(self.store.write(write, &call));
-        }
+        let mut call = Call::of(&writes);
+        let before = call.gives().then(|| self.store.clone());
+        let is_stored = loop {
+            let is_stored: Vec<bool> = writes
+                .iter()
+                .map(|write| !call.has_lost(&write.record.chat) && self.store.write(write, &call))
+                .collect();
+            let lost = writes.iter().zip(&is_stored).filter(|(_, is_stored)| !**is_stored);
+            match &before {
+                Some(before) if call.lose(lost.map(|(write, _)| write)) => self.store = before.clone(),
+                _ => break is_stored,
+            }
+        };
         let mut lost = Vec::new();
         for ((place, write), is_stored) in writes.into_iter().enumerate().zip(is_stored) {
             if is_stored {

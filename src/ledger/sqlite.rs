@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::task::{JoinError, spawn_blocking};
 
-use self::{diff::SqliteDiff, fault::Fault, record::Writer};
+use self::{diff::SqliteDiff, fault::Fault, file::Place, record::Writer};
 use super::{Call, Counts, Diff, InstanceState, Lease, Ledger, LedgerError, LedgerErrorKind, Query, RunRecord, Write};
 use crate::{
     ChatId, InstanceId,
@@ -71,7 +71,7 @@ pub struct SqliteLedger {
 }
 
 struct File {
-    path: PathBuf,
+    place: Place,
     name: Box<str>,
     /// Taken before a transaction that writes: within this process nobody has to wait by the clock.
     writing: Mutex<()>,
@@ -105,7 +105,9 @@ impl SqliteLedger {
         let path = path::absolute(&given).unwrap_or(given);
         let name: Box<str> = path.display().to_string().into();
         let file = blocking(move || match file::open(&path) {
-            Ok(connection) => Ok(File { path, name, writing: Mutex::default(), connection: Mutex::new(connection) }),
+            Ok((connection, place)) => {
+                Ok(File { place, name, writing: Mutex::default(), connection: Mutex::new(connection) })
+            }
             Err(fault) => Err(fault.explain(&name)),
         });
         Ok(Self { file: Arc::new(file.await?), clock })
@@ -148,6 +150,7 @@ impl File {
     }
 
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.place.check()?;
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         // A panic within a transaction rolls it back, so the connection is sound even then.
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,7 +183,7 @@ impl Ledger for SqliteLedger {
     async fn acquire(&self, instance: &InstanceId, owner: &str, ttl: Duration) -> Result<Lease, LedgerError> {
         let (name, owner, clock) = (instance.clone(), owner.to_owned(), self.clock.clone());
         self.write(move |transaction, file| {
-            let lease = lease::acquire(transaction, &file.path, &name, &owner, clock.now(), ttl)?;
+            let lease = lease::acquire(transaction, &file.place.path, &name, &owner, clock.now(), ttl)?;
             tracing::debug!(instance = %name, fence = lease.fence, "lease taken");
             Ok(lease)
         })
@@ -222,14 +225,27 @@ impl Ledger for SqliteLedger {
                 lease::check(transaction, (held, *fence))?;
             }
             let id = instance::make(transaction, &name)?;
-            let mut store = Writer::new(transaction, id)?;
-            let (call, mut lost) = (Call::of(&writes), Vec::new());
-            for (place, write) in writes.iter().enumerate() {
-                if !store.write(write, &call)? {
-                    lost.push(place);
+            let mut call = Call::of(&writes);
+            let lost = loop {
+                if call.gives() {
+                    transaction.execute_batch("SAVEPOINT giving")?;
                 }
-            }
-            store.finish()?;
+                let (mut store, mut lost) = (Writer::new(transaction, id)?, Vec::new());
+                for (place, write) in writes.iter().enumerate() {
+                    if call.has_lost(&write.record.chat) || !store.write(write, &call)? {
+                        lost.push(place);
+                    }
+                }
+                if call.lose(lost.iter().map(|place| &writes[*place])) {
+                    transaction.execute_batch("ROLLBACK TO giving")?;
+                    continue;
+                }
+                store.finish()?;
+                if call.gives() {
+                    transaction.execute_batch("RELEASE giving")?;
+                }
+                break lost;
+            };
             if lease.is_some() && lost.len() < writes.len() {
                 instance::pushed(transaction, id, now)?;
             }

@@ -48,6 +48,8 @@ pub enum Event {
     Acknowledged,
     /// Pusher lane: the call failed.
     Failed(Failure),
+    /// Observer lane: another account is behind the instance, so nothing is known any more of what the address book shows.
+    AccountChanged,
     /// Any lane: the clock was set back, so moments in the record may lie too far ahead.
     ClockSetBack,
 }
@@ -204,6 +206,10 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
         Event::Acknowledged => acknowledged(&mut next, policy, now),
         Event::Failed(failure) => {
             failed(&mut next, failure, policy, now);
+            None
+        }
+        Event::AccountChanged => {
+            account_changed(&mut next, now);
             None
         }
         Event::ClockSetBack => {
@@ -427,6 +433,13 @@ fn is_final(failure: &Failure, unclear: u32, policy: &Policy) -> bool {
     let is_refused = failure.kind.class() == ErrorClass::Contact;
     let is_enough = is_unclear(failure.kind) && unclear >= policy.unclear_attempts;
     failure.blame == Blame::Contact && (is_refused || is_enough)
+}
+
+/// Forgets what the address book of another account showed; a request in doubt may still reach the account that is there now.
+fn account_changed(record: &mut Record, now: Timestamp) {
+    record.seen = None;
+    record.pushed = Pushed { in_doubt: record.pushed.in_doubt.take(), ..Pushed::default() };
+    restatus(record, queue(record, now), now);
 }
 
 /// Brings moments back that lie further ahead than they could if the clock had always been right.

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::{ChatId, Error, ErrorClass, ErrorKind, ledger::Wait, record::Blame, time::Timestamp};
+use crate::{
+    ChatId, Error, ErrorClass, ErrorKind,
+    ledger::{InstanceState, Wait},
+    record::{Blame, Record},
+    time::Timestamp,
+};
 
 /// After how many failures of different contacts, without a success in between, the server is taken to be out of reach.
 const STREAK: usize = 5;
@@ -29,6 +34,8 @@ pub(super) struct Gate {
     doubtful_until: Timestamp,
     /// Whether a call has worked in this run.
     is_proven: bool,
+    /// When a call worked last, in this run or an earlier one.
+    worked_at: Option<Timestamp>,
     hint: Option<String>,
 }
 
@@ -56,8 +63,8 @@ pub(super) enum Verdict {
 
 impl Gate {
     /// A gate that is closed by a wait remembered from an earlier run, or open if that has passed.
-    pub(super) fn new(max_wait: Duration, wait: Option<Wait>, now: Timestamp) -> Self {
-        let wait = wait.map(|wait| Wait { since: now, ..brought_back(wait, now) });
+    pub(super) fn new(max_wait: Duration, state: &InstanceState, now: Timestamp) -> Self {
+        let wait = state.wait.map(|wait| Wait { since: now, ..brought_back(wait, now) });
         Self {
             max_wait,
             wait: wait.filter(|wait| wait.until > now),
@@ -67,6 +74,7 @@ impl Gate {
             suspect: None,
             doubtful_until: Timestamp::default(),
             is_proven: false,
+            worked_at: state.worked_at.map(|at| at.min(now)),
             hint: None,
         }
     }
@@ -99,6 +107,11 @@ impl Gate {
         self.wait
     }
 
+    /// When a call worked last.
+    pub(super) fn worked_at(&self) -> Option<Timestamp> {
+        self.worked_at
+    }
+
     /// What to try about a gate that is shut.
     pub(super) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
@@ -123,6 +136,7 @@ impl Gate {
         self.refused.clear();
         self.suspect = None;
         self.is_proven = true;
+        self.worked_at = Some(now);
         self.wait = self.wait.filter(|wait| wait.until > now);
     }
 
@@ -137,13 +151,16 @@ impl Gate {
     pub(super) fn failed(
         &mut self,
         error: &Error,
-        chat: Option<&ChatId>,
+        record: Option<&Record>,
         backoff: Duration,
         now: Timestamp,
     ) -> Verdict {
+        let chat = record.map(|record| &record.chat);
         if let Some(wait) = error.retry_after() {
             self.close(error.kind(), now.after(wait), now);
-            return Verdict::Settled(Blame::Instance);
+            // It may be this contact alone that is answered so: the next one is tried first.
+            let is_contact = matches!(error.class(), ErrorClass::Contact | ErrorClass::Transient);
+            return Verdict::Settled(if is_contact { Blame::Unclear } else { Blame::Instance });
         }
         match error.class() {
             ErrorClass::Wait => {
@@ -151,6 +168,9 @@ impl Gate {
                 Verdict::Settled(Blame::Instance)
             }
             ErrorClass::Instance | ErrorClass::Configuration => self.forbidden(error, chat, now),
+            ErrorClass::Contact if record.is_some_and(|record| self.has_worked_since_refusal(record)) => {
+                Verdict::Settled(Blame::Contact)
+            }
             ErrorClass::Contact => {
                 self.failing.clear();
                 self.refused.insert(chat.cloned());
@@ -168,6 +188,12 @@ impl Gate {
                 Verdict::Settled(if is_outage { Blame::Unclear } else { Blame::Contact })
             }
         }
+    }
+
+    /// Whether the same wish of a contact was refused before, and another call has worked since: then the contact is to blame.
+    fn has_worked_since_refusal(&self, record: &Record) -> bool {
+        let refused = record.failure().filter(|failure| failure.kind.class() == ErrorClass::Contact);
+        refused.zip(self.worked_at).is_some_and(|(refused, worked)| refused.at < worked)
     }
 
     /// The instance is refused; or, if others worked and the server gives no word for it, perhaps only this contact.

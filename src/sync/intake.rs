@@ -25,8 +25,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many rows are compared at once.
-const BATCH: usize = 4_096;
+/// How many rows are compared at once, while as many are read.
+const BATCH: usize = 2_048;
 /// After how many rows others have a turn.
 const PATIENCE: u64 = 1_024;
 
@@ -178,6 +178,8 @@ impl Intake<'_> {
     ) {
         let contact = &incoming.contact;
         let is_repeat = is_repeat || working.holders.contains_key(&*contact.id);
+        // An earlier row of the batch may have given the claim to somebody else by now.
+        let target = target.or_else(|| holder.clone().filter(|record| record.answers_to(&contact.chat)));
         let holder = working.holder(&contact.id, holder);
         let is_older = |record: &Record| {
             record.claim(&contact.id).is_some_and(|held| contact.version.is_some() && contact.version < held.version)
@@ -207,7 +209,8 @@ impl Intake<'_> {
             self.withdraw(working, record, &contact.id, LeftReason::Moved);
         }
         let record = working.current(holder.or(target), &contact.chat);
-        let claim = self.render(incoming, &record);
+        let had_name = taken.as_ref().or(record.claim(&contact.id)).is_some_and(|held| held.wish.is_some());
+        let claim = self.render(incoming, had_name);
         let decision = decide(&record, Event::Claimed { claim, urgent: self.are_changes }, self.policy, self.now);
         let is_nameless = decision.record.status == Status::InSync && decision.record.wanted().is_none();
         self.nameless += u64::from(is_nameless && !is_repeat);
@@ -231,10 +234,10 @@ impl Intake<'_> {
     }
 
     /// What the row wants; a row without a name that can be used is refused, and claims its person all the same.
-    fn render(&mut self, incoming: &Incoming, record: &Record) -> Claim {
+    fn render(&mut self, incoming: &Incoming, had_name: bool) -> Claim {
         let CrmContact { id, first, last, stage, version, .. } = &incoming.contact;
         if incoming.digest == RowDigest::default() {
-            self.impact.blanked += u64::from(record.shown().is_some());
+            self.impact.blanked += u64::from(had_name);
             return Claim::new(id.as_str(), *version, incoming.digest, None);
         }
         match self.naming.render(first, last, stage.as_deref()) {
@@ -247,7 +250,7 @@ impl Intake<'_> {
             }
             Err(error) => {
                 self.impact.refused += 1;
-                self.impact.blanked += u64::from(record.shown().is_some());
+                self.impact.blanked += u64::from(had_name);
                 let detail = format!("{error}; the contact is left as it is");
                 let refusal = Refusal::new(RefusalReason::EmptyName, detail).of_row(Some(id.as_str()));
                 self.recorder.refuse(refusal.claiming(Some(incoming.contact.chat.clone())));

@@ -26,7 +26,8 @@ use crate::{
 pub(super) const PAGE: usize = 1_000;
 /// For how long what was read is taken for what the address book shows.
 pub(super) const FRESH: Duration = Duration::from_secs(600);
-/// How many contacts are looked at one by one where nobody knows how large the address book is.
+/// How many contacts are looked at one by one where nobody knows how large the address book is: an answer for one person is surer
+/// than a list.
 const FEW: u64 = 20;
 /// How often a read of the whole book is tried again before the run goes on without.
 const TRIES: u32 = 3;
@@ -50,6 +51,12 @@ pub(super) struct Looked {
     unread: HashSet<ChatId>,
     /// Whether the address book cannot be read.
     is_blind: bool,
+    /// How many reads were made.
+    reads: u64,
+    /// Why the last read failed that did.
+    failed: Option<ErrorKind>,
+    /// When the last read was begun that got an answer.
+    read_at: Timestamp,
 }
 
 impl Looked {
@@ -129,12 +136,7 @@ impl Run<'_> {
         if self.sync.look_first == LookFirst::Never || self.looked.is_blind || expected == 0 {
             return Ok(None);
         }
-        let interval = self.sync.book.pace().interval();
-        let ahead = FRESH
-            .as_nanos()
-            .checked_div(interval.as_nanos())
-            .map_or(u64::MAX, |calls| u64::try_from(calls).unwrap_or(u64::MAX).max(1));
-        let window = expected.min(ahead);
+        let window = expected.min(self.calls_ahead());
         let pages = self.looked.entries.or(self.state.book_entries).map_or(FEW, |entries| entries / PAGE as u64 + 1);
         if window > pages {
             self.look_at_book(store).await
@@ -145,6 +147,19 @@ impl Run<'_> {
             }
             Ok(None)
         }
+    }
+
+    /// How many calls the pace allows while what was read is fresh.
+    fn calls_ahead(&self) -> u64 {
+        let calls = FRESH.as_nanos().checked_div(self.sync.book.pace().interval().as_nanos());
+        calls.map_or(u64::MAX, |calls| u64::try_from(calls).unwrap_or(u64::MAX).max(1))
+    }
+
+    /// How long so many calls take at the pace, with the reads between them.
+    pub(super) fn duration_of(&self, calls: u64) -> Duration {
+        let reads = self.looked.reads.saturating_mul(calls.div_ceil(self.calls_ahead()));
+        let turns = u32::try_from(calls.saturating_add(reads)).unwrap_or(u32::MAX);
+        self.sync.book.pace().interval().saturating_mul(turns)
     }
 
     /// Looks at the contacts that are due first, one by one.
@@ -169,60 +184,59 @@ impl Run<'_> {
         if record.chat.is_lid() || !self.needs_look(record) {
             return Ok(true);
         }
-        match self.read(Target::One(&record.chat)).await? {
+        let is_read = match self.read(Target::One(&record.chat)).await? {
             Reading::Got(Answer::One(answer)) => {
-                let now = self.now();
                 self.looked.skipped = 0;
-                self.looked.singles.insert(record.chat.clone(), now);
-                self.take_answer(store, record, answer).await?;
-                Ok(true)
+                self.take_answer(store, record, answer).await?
             }
             Reading::Impossible(kind) => {
                 self.go_blind(kind);
-                Ok(false)
+                return Ok(false);
             }
-            Reading::Got(_) | Reading::Skipped => {
-                let now = self.now();
-                self.looked.singles.insert(record.chat.clone(), now);
-                if self.sync.look_first == LookFirst::Always {
-                    self.looked.unread.insert(record.chat.clone());
-                }
-                Ok(true)
-            }
-            Reading::Ended => Ok(false),
+            Reading::Got(_) | Reading::Skipped => false,
+            Reading::Ended => return Ok(false),
+        };
+        let now = self.now();
+        self.looked.singles.insert(record.chat.clone(), now);
+        if !is_read {
+            self.go_on_without(&record.chat);
         }
+        Ok(true)
     }
 
-    /// Takes the answer to the question for one contact, if it is about that contact.
+    /// Takes the answer to the question for one contact, and says whether it was about that contact.
     async fn take_answer(
         &mut self,
         store: &mut Store<'_>,
         record: &Record,
         answer: Option<Contact>,
-    ) -> Result<(), SyncError> {
-        let (name, alias) = match answer {
-            None => (None, None),
-            Some(contact) if record.answers_to(&contact.chat) => (contact.name, None),
-            Some(contact) if contact.chat.is_variant_of(&record.chat) => (contact.name, None),
+    ) -> Result<bool, SyncError> {
+        let mut sighting = Sighting::at(self.looked.read_at);
+        let is_same = |chat: &ChatId| record.answers_to(chat) || chat.is_variant_of(&record.chat);
+        let name = match answer {
+            None => None,
+            Some(contact) if is_same(&contact.chat) => contact.name,
             Some(contact) if contact.chat.is_lid() => match self.read(Target::Phone(&contact.chat)).await? {
-                Reading::Got(Answer::Phone(Some(phone))) if record.answers_to(&phone.clone().into()) => {
-                    (contact.name, Some(contact.chat))
+                Reading::Got(Answer::Phone(Some(phone))) if is_same(&phone.clone().into()) => {
+                    sighting.aliases.insert(contact.chat, record.chat.clone());
+                    contact.name
                 }
                 // It may be anybody's: no read at all.
-                _ => return Ok(()),
+                _ => return Ok(false),
             },
-            Some(_) => return Ok(()),
+            Some(_) => return Ok(false),
         };
-        let known = alias.into_iter().map(|alias| (alias, record.chat.clone())).collect();
-        self.observe(store, vec![(record.chat.clone(), name)], &known).await.map(drop)
+        sighting.names.insert(record.chat.clone(), name);
+        self.observe(store, sighting).await?;
+        Ok(true)
     }
 
-    /// Reads the whole book. Says how many of the known contacts it shows, if it was read to the end.
+    /// Reads the whole book. Says how many of the contacts that were known before it shows, if it was read to the end.
     async fn look_at_book(&mut self, store: &mut Store<'_>) -> Result<Option<u64>, SyncError> {
         let began = self.now();
         let mut pager = Pager::new(PAGE);
-        let (mut found, mut entries) = (0, 0);
-        let mut unknown: BTreeMap<ChatId, Option<String>> = BTreeMap::new();
+        let mut entries = 0;
+        let mut listed = Listed::default();
         while let Some(offset) = pager.next_offset() {
             let page = match self.read(Target::Page(offset)).await? {
                 Reading::Got(Answer::Page(page)) => page,
@@ -241,64 +255,97 @@ impl Run<'_> {
                 return Ok(None);
             }
             entries += page.entries as u64;
-            let (lids, persons): (Vec<_>, Vec<_>) =
-                by_person(page.contacts).into_iter().partition(|(chat, _)| chat.is_lid());
-            found += self.observe(store, persons, &BTreeMap::new()).await?;
-            let strangers = self.observe_lids(store, lids).await?;
-            found += strangers.0;
-            unknown.extend(strangers.1.into_iter().take(MOST_LIDS.saturating_sub(unknown.len())));
+            self.take_page(store, page.contacts, &mut listed).await?;
             self.recorder.tell(&Progress::Read(entries));
         }
-        found += self.look_up_lids(store, unknown).await?;
+        self.look_up_lids(store, &mut listed).await?;
+        self.note_nameless(store, &mut listed).await?;
         self.looked.book_at = Some(began);
         self.looked.entries = Some(entries);
         self.note_unsaved(store).await?;
-        Ok(Some(found))
+        Ok(Some(listed.known))
     }
 
-    /// Observes entries under privacy ids that are known, and gives the others back.
-    async fn observe_lids(
+    /// Takes the entries of one page: those under privacy ids that nobody knows are kept until their phones are known.
+    async fn take_page(
         &mut self,
         store: &mut Store<'_>,
-        lids: Vec<(ChatId, Option<String>)>,
-    ) -> Result<(u64, Vec<(ChatId, Option<String>)>), SyncError> {
-        if lids.is_empty() {
-            return Ok((0, lids));
+        contacts: Vec<Contact>,
+        listed: &mut Listed,
+    ) -> Result<(), SyncError> {
+        let mut sighting = Sighting::at(self.looked.read_at);
+        for contact in contacts {
+            sighting.show(contact.chat, contact.name);
         }
-        let chats: Vec<ChatId> = lids.iter().map(|(chat, _)| chat.clone()).collect();
-        let records = store.find(self, &chats).await?;
-        let is_known = |lid: &ChatId| records.iter().any(|record| record.chat != *lid && record.answers_to(lid));
-        let (known, unknown): (Vec<_>, Vec<_>) = lids.into_iter().partition(|(lid, _)| is_known(lid));
-        Ok((self.observe(store, known, &BTreeMap::new()).await?, unknown))
+        let lids: Vec<ChatId> = sighting.names.keys().filter(|chat| chat.is_lid()).cloned().collect();
+        if !lids.is_empty() {
+            let records = store.find(self, &lids).await?;
+            for lid in lids {
+                if !records.iter().any(|record| record.chat != lid && record.answers_to(&lid))
+                    && let Some(name) = sighting.names.remove(&lid)
+                    && listed.lids.len() < MOST_LIDS
+                {
+                    listed.lids.insert(lid, name);
+                }
+            }
+        }
+        self.observe_listed(store, sighting, listed).await
     }
 
     /// Learns the phones behind privacy ids that the book listed.
-    async fn look_up_lids(
-        &mut self,
-        store: &mut Store<'_>,
-        mut unknown: BTreeMap<ChatId, Option<String>>,
-    ) -> Result<u64, SyncError> {
-        let (mut pager, mut found) = (Pager::new(PAGE), 0);
-        while !unknown.is_empty()
+    async fn look_up_lids(&mut self, store: &mut Store<'_>, listed: &mut Listed) -> Result<(), SyncError> {
+        let mut pager = Pager::new(PAGE);
+        while !listed.lids.is_empty()
             && let Some(offset) = pager.next_offset()
         {
             let Reading::Got(Answer::Lids(page)) = self.read(Target::Lids(offset)).await? else { break };
             if pager.took(page.entries, page.mark).is_err() {
                 break;
             }
-            let mut seen = Vec::new();
-            let mut aliases = BTreeMap::new();
+            let mut sighting = Sighting::at(listed.since.unwrap_or(self.looked.read_at));
             for mapping in page.mappings {
                 let Some(phone) = mapping.phone else { continue };
-                if let Some(name) = unknown.remove(&mapping.lid) {
+                if let Some(name) = listed.lids.remove(&mapping.lid) {
                     let chat = ChatId::from(phone);
-                    seen.push((chat.clone(), name));
-                    aliases.insert(mapping.lid, chat);
+                    sighting.show(chat.clone(), name);
+                    sighting.aliases.insert(mapping.lid, chat);
                 }
             }
-            found += self.observe(store, seen, &aliases).await?;
+            self.observe_listed(store, sighting, listed).await?;
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// Observes the entries that have a name, and remembers the persons whose entry has none: engines list some twice, and one with a
+    /// name tells more.
+    async fn observe_listed(
+        &mut self,
+        store: &mut Store<'_>,
+        mut sighting: Sighting,
+        listed: &mut Listed,
+    ) -> Result<(), SyncError> {
+        listed.since = Some(listed.since.map_or(sighting.at, |since| since.min(sighting.at)));
+        let nameless: Vec<ChatId> =
+            sighting.names.iter().filter(|(_, name)| name.is_none()).map(|(chat, _)| chat.clone()).collect();
+        sighting.names.retain(|_, name| name.is_some());
+        for (record, was_known) in self.observe(store, sighting).await? {
+            listed.known += u64::from(listed.named.insert(record.chat) && was_known);
+        }
+        for record in store.find(self, &with_variants(&nameless)).await? {
+            listed.nameless.insert(record.chat);
+        }
+        Ok(())
+    }
+
+    /// Notes that persons are not saved who are listed without a name, and nowhere with one.
+    async fn note_nameless(&mut self, store: &mut Store<'_>, listed: &mut Listed) -> Result<(), SyncError> {
+        let Some(at) = listed.since else { return Ok(()) };
+        let nameless: Vec<_> = listed.nameless.difference(&listed.named).cloned().collect();
+        for chats in nameless.chunks(PAGE) {
+            let names = chats.iter().map(|chat| (chat.clone(), None)).collect();
+            self.observe(store, Sighting { names, ..Sighting::at(at) }).await?;
+        }
+        Ok(())
     }
 
     /// What the whole book does not hold is not saved: noted for contacts of which nothing else is known.
@@ -308,34 +355,33 @@ impl Run<'_> {
             let records = store.due(self, after.as_ref()).await?;
             let Some(last) = records.last() else { return Ok(()) };
             after = Some(last.chat.clone());
-            let is_news = |record: &&Record| {
+            let is_news = |record: &Record| {
                 record.status.due_at().is_some() && !record.is_known() && record.seen.is_none() && !record.chat.is_lid()
             };
-            let chats: Vec<_> = records.iter().filter(is_news).map(|record| (record.chat.clone(), None)).collect();
-            self.observe(store, chats, &BTreeMap::new()).await?;
+            let (at, policy) = (self.looked.book_at.unwrap_or_else(|| self.now()), self.policy());
+            let unsaved = |record: &Record| {
+                is_news(record).then(|| decide(record, Event::Seen { name: None, at: None }, &policy, at))
+            };
+            store.change_found(self, records, unsaved).await?;
         }
     }
 
-    /// Writes down what was seen of contacts that the ledger knows, and the ids that they were seen under. Says how many known
-    /// contacts have a name.
-    async fn observe(
-        &mut self,
-        store: &mut Store<'_>,
-        seen: Vec<(ChatId, Option<String>)>,
-        aliases: &BTreeMap<ChatId, ChatId>,
-    ) -> Result<u64, SyncError> {
-        if seen.is_empty() {
-            return Ok(0);
+    /// Writes down what was seen of contacts that the ledger knows, and the ids that they were seen under. Gives their records back, and
+    /// whether each was known to have a name before.
+    async fn observe(&mut self, store: &mut Store<'_>, sighting: Sighting) -> Result<Vec<(Record, bool)>, SyncError> {
+        let Sighting { names, aliases, at: now } = sighting;
+        if names.is_empty() {
+            return Ok(Vec::new());
         }
-        let chats: Vec<ChatId> = seen.iter().map(|(chat, _)| chat.clone()).collect();
-        // Whom the book shows for the first time was not known before.
-        let before = store.find(self, &chats).await?.into_iter().filter(Record::is_known);
-        let known: HashSet<ChatId> = before.map(|record| record.chat).collect();
-        let names: BTreeMap<ChatId, Option<String>> = seen.into_iter().collect();
-        let (now, policy) = (self.now(), self.policy());
+        let (policy, mut known) = (self.policy(), HashSet::new());
         let decide = |record: &Record| {
+            if record.is_known() {
+                known.insert(record.chat.clone());
+            }
             let ids = std::iter::once(&record.chat).chain(&record.aliases);
-            let name = ids.filter_map(|id| names.get(id)).max_by_key(|name| name.is_some())?;
+            let own = ids.filter_map(|id| names.get(id)).max_by_key(|name| name.is_some());
+            // An engine may list the other variant of a number.
+            let name = own.or_else(|| names.get(&record.chat.variant()?))?;
             let mut next = record.clone();
             for (alias, _) in aliases.iter().filter(|(_, chat)| record.answers_to(chat)) {
                 next = merge(&next, Record::new(alias.clone()), now).record;
@@ -344,9 +390,13 @@ impl Run<'_> {
             let decision = decide(&next, event, &policy, now);
             Some(Decision { is_changed: decision.is_changed || next != *record, ..decision })
         };
-        let observed = store.change(self, &chats, decide).await?;
-        let found = observed.iter().filter(|record| known.contains(&record.chat) && record.shown().is_some());
-        Ok(found.count() as u64)
+        let chats: Vec<ChatId> = names.keys().cloned().collect();
+        let records = store.change(self, &with_variants(&chats), decide).await?;
+        Ok(records
+            .into_iter()
+            .map(|record| (known.contains(&record.chat), record))
+            .map(|(known, record)| (record, known))
+            .collect())
     }
 
     /// Finds out the phone behind a privacy id, and goes on under it: what the CRM knows by privacy id only is never called by its
@@ -398,6 +448,8 @@ impl Run<'_> {
                 return Ok(Reading::Ended);
             }
             self.renew_in_time().await?;
+            let began = self.now();
+            self.looked.reads += 1;
             let fetched = tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => return Ok(Reading::Ended),
@@ -405,6 +457,7 @@ impl Run<'_> {
             };
             let error = match fetched {
                 Ok(answer) => {
+                    self.looked.read_at = began;
                     self.gate.read_well(self.now());
                     return Ok(Reading::Got(answer));
                 }
@@ -442,6 +495,13 @@ impl Run<'_> {
             self.gate_failed(error, None, backoff).await?;
             return Ok(None);
         }
+        // What fails in passing is asked once more before a text may be lost for it.
+        if error.is_transient() && tries < TRIES {
+            let until = self.now().after(self.backoff(tries));
+            self.wait_until(until).await?;
+            return Ok(None);
+        }
+        self.looked.failed = Some(error.kind());
         // Nothing depends on the account or on one privacy id but themselves.
         if matches!(target, Target::Account | Target::Phone(_)) {
             let kind = error.kind();
@@ -462,6 +522,16 @@ impl Run<'_> {
         Ok(Some(Reading::Ended))
     }
 
+    /// A contact could not be looked at: it is left alone, or its text cannot be kept.
+    fn go_on_without(&mut self, chat: &ChatId) {
+        if self.sync.look_first == LookFirst::Always {
+            self.looked.unread.insert(chat.clone());
+        } else {
+            let kind = self.looked.failed.unwrap_or(ErrorKind::Decode);
+            self.recorder.notes.unread.get_or_insert(kind);
+        }
+    }
+
     fn go_blind(&mut self, kind: ErrorKind) {
         self.looked.is_blind = true;
         self.recorder.notes.unread = Some(kind);
@@ -469,16 +539,46 @@ impl Run<'_> {
     }
 }
 
-/// One entry for each person: engines list some twice, and one with a name tells more.
-fn by_person(contacts: Vec<Contact>) -> BTreeMap<ChatId, Option<String>> {
-    let mut persons = BTreeMap::new();
-    for contact in contacts {
-        let name = persons.entry(contact.chat).or_insert(None);
-        if name.is_none() {
-            *name = contact.name;
+/// Names that a read showed.
+struct Sighting {
+    /// By the id that they were shown under.
+    names: BTreeMap<ChatId, Option<String>>,
+    /// Privacy ids, and whose they are.
+    aliases: BTreeMap<ChatId, ChatId>,
+    /// When the read began: what it showed may be over by the time of its answer.
+    at: Timestamp,
+}
+
+impl Sighting {
+    fn at(at: Timestamp) -> Self {
+        Self { names: BTreeMap::new(), aliases: BTreeMap::new(), at }
+    }
+
+    fn show(&mut self, chat: ChatId, name: Option<String>) {
+        let known = self.names.entry(chat).or_default();
+        if known.is_none() {
+            *known = name;
         }
     }
-    persons
+}
+
+/// Whom a read of the whole book has listed so far.
+#[derive(Default)]
+struct Listed {
+    /// When the first of its pages was asked for.
+    since: Option<Timestamp>,
+    /// Names under privacy ids that nobody knows yet.
+    lids: BTreeMap<ChatId, Option<String>>,
+    /// Contacts listed with a name.
+    named: HashSet<ChatId>,
+    /// How many of them were known to have one before.
+    known: u64,
+    /// Contacts listed without a name.
+    nameless: HashSet<ChatId>,
+}
+
+fn with_variants(chats: &[ChatId]) -> Vec<ChatId> {
+    chats.iter().cloned().chain(chats.iter().filter_map(ChatId::variant)).collect()
 }
 
 async fn fetch(book: &dyn crate::book::AddressBook, target: Target<'_>) -> Result<Answer, Error> {

@@ -8,7 +8,7 @@
 //! that is lost is decided again on the record as it is now.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     future::{Future, pending},
     mem,
     panic::resume_unwind,
@@ -85,12 +85,12 @@ pub(super) struct Pusher<'p, 's> {
     batch: Batch,
     /// The save under way: a task of its own, so that it goes on whatever the loop waits for.
     saving: JoinSet<Result<Saved, LedgerError>>,
+    /// How many answers it takes.
+    settling: usize,
     ready: VecDeque<Flight>,
     flights: JoinSet<(Flight, Result<(), Error>)>,
     /// Contacts that were refused since the last success: the next one tells whether they are to blame.
     refused: Vec<(Flight, Error)>,
-    /// How often contacts failed in this run; those that failed too often are left for a later one.
-    failures: HashMap<ChatId, u32>,
     /// When the calls in flight are given up, once the run was told to stop.
     grace_ends: Option<Instant>,
 }
@@ -103,10 +103,10 @@ impl<'p, 's> Pusher<'p, 's> {
             active: HashSet::new(),
             batch: Batch::default(),
             saving: JoinSet::new(),
+            settling: 0,
             ready: VecDeque::new(),
             flights: JoinSet::new(),
             refused: Vec::new(),
-            failures: HashMap::new(),
             grace_ends: None,
         }
     }
@@ -189,7 +189,7 @@ impl<'p, 's> Pusher<'p, 's> {
     async fn look(&mut self, record: &Record) -> Result<bool, SyncError> {
         if record.chat.is_lid() {
             if !self.run.resolve(record).await? {
-                *self.failures.entry(record.chat.clone()).or_default() += 1;
+                self.run.contact_failed(&record.chat);
             }
             self.page.clear();
             return Ok(false);
@@ -220,23 +220,12 @@ impl<'p, 's> Pusher<'p, 's> {
     /// again has come, or that another lane made due just now.
     async fn load_page(&mut self) -> Result<bool, SyncError> {
         let page = if self.run.sync.book.pace().interval().is_zero() { PAGE } else { self.run.sync.in_flight };
-        let limit = page + self.active.len() + self.given_up_count();
+        let limit = page + self.active.len() + self.run.given_up_count();
         let query = Query::Due { by: self.run.now(), limit };
         let records = self.run.sync.ledger.fetch(self.run.sync.book.instance(), query).await?;
-        let is_open = |record: &Record| !self.active.contains(&record.chat) && !self.is_given_up(&record.chat);
+        let is_open = |record: &Record| !self.active.contains(&record.chat) && !self.run.is_given_up(&record.chat);
         self.page = records.into_iter().filter(is_open).take(page).collect();
         Ok(!self.page.is_empty())
-    }
-
-    fn is_given_up(&self, chat: &ChatId) -> bool {
-        self.run.looked.is_barred(chat)
-            || self.failures.get(chat).is_some_and(|failures| !self.run.sync.backoff.allows(*failures))
-    }
-
-    /// At the most so many are given up.
-    fn given_up_count(&self) -> usize {
-        let failed = self.failures.values().filter(|failures| !self.run.sync.backoff.allows(**failures));
-        failed.count() + self.run.looked.barred()
     }
 
     fn passage(&self) -> Passage {
@@ -260,6 +249,7 @@ impl<'p, 's> Pusher<'p, 's> {
             return;
         }
         let batch = mem::take(&mut self.batch);
+        self.settling = batch.settled.len();
         let (policy, now) = (self.run.policy(), self.run.now());
         let marks = batch.marked.iter().map(|record| Write::from(record.clone()));
         let decision = |settled: &Settled| decide(&settled.record, settled.event.clone(), &policy, now);
@@ -276,6 +266,7 @@ impl<'p, 's> Pusher<'p, 's> {
     }
 
     async fn saved(&mut self, Saved { batch, lost }: Saved) -> Result<(), SyncError> {
+        self.settling = 0;
         let marks = batch.marked.len();
         for (at, mut record) in batch.marked.into_iter().enumerate() {
             if lost.contains(&at) {
@@ -328,7 +319,9 @@ impl<'p, 's> Pusher<'p, 's> {
             Passage::Probe => 1,
             Passage::Wait(_) | Passage::Closed => 0,
         };
-        !self.ready.is_empty() && self.flights.len() < slots
+        // Answers that are not durable yet are repeated after a crash, so few may wait for it.
+        let unsaved = self.flights.len() + self.batch.settled.len() + self.settling;
+        !self.ready.is_empty() && self.flights.len() < slots && unsaved < self.run.sync.in_flight.saturating_mul(2)
     }
 
     /// Sends the next contact that is marked; or, if the server asked for a pause, tells the gate.
@@ -392,7 +385,7 @@ impl<'p, 's> Pusher<'p, 's> {
         match answer {
             Ok(()) => {
                 self.run.gate.well(self.run.now());
-                self.failures.remove(&flight.record.chat);
+                self.run.contact_worked(&flight.record.chat);
                 self.blame_refused(Blame::Contact);
                 let change = Change::of(&flight.record, Outcome::Done);
                 self.settle(flight.record, Event::Acknowledged, change);
@@ -403,11 +396,10 @@ impl<'p, 's> Pusher<'p, 's> {
     }
 
     async fn failed(&mut self, flight: Flight, error: Error) -> Result<(), SyncError> {
-        let chat = &flight.record.chat;
         let backoff = self.run.backoff(self.run.gate.streak() + 1);
-        let verdict = self.run.gate_failed(&error, Some(chat), backoff).await?;
+        let verdict = self.run.gate_failed(&error, Some(&flight.record), backoff).await?;
         if verdict != Verdict::Settled(Blame::Instance) {
-            *self.failures.entry(chat.clone()).or_default() += 1;
+            self.run.contact_failed(&flight.record.chat);
         }
         match verdict {
             Verdict::Settled(blame) => self.settle_failure(flight, &error, blame),
@@ -461,7 +453,7 @@ impl<'p, 's> Pusher<'p, 's> {
             Passage::Closed => return Ok(false),
             Passage::Wait(until) => self.run.wait_until(until).await?,
             Passage::Free | Passage::Probe => {
-                let Some(due) = self.next_due().await? else { return Ok(false) };
+                let Some(due) = self.run.next_due().await? else { return Ok(false) };
                 let now = self.run.now();
                 if due.since(now) > self.run.sync.max_wait {
                     return Ok(false);
@@ -471,14 +463,6 @@ impl<'p, 's> Pusher<'p, 's> {
         }
         self.page.clear();
         Ok(!self.run.is_stopped())
-    }
-
-    /// When the next contact is due that was not given up.
-    async fn next_due(&self) -> Result<Option<Timestamp>, SyncError> {
-        let query = Query::Due { by: Timestamp::MAX, limit: 1 + self.given_up_count() };
-        let records = self.run.sync.ledger.fetch(self.run.sync.book.instance(), query).await?;
-        let open = records.iter().find(|record| !self.is_given_up(&record.chat));
-        Ok(open.and_then(|record| record.status.due_at()))
     }
 
     fn stop(&mut self) {

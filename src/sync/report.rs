@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Guardrail;
 use crate::{
@@ -16,16 +16,15 @@ use crate::{
 const KEPT: usize = 1_000;
 
 /// What becomes of one contact's name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Change {
     /// The person.
-    #[serde(rename = "chat_id")]
     pub chat: ChatId,
     /// The CRM row that wants it.
     pub crm_id: Box<str>,
     /// Whether the contact is added or renamed.
-    pub action: Verb,
+    pub action: Action,
     /// What the address book shows, as far as is known.
     pub before: Option<String>,
     /// What it is to show.
@@ -38,9 +37,9 @@ pub struct Change {
 }
 
 /// What a change does to the address book.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verb {
+pub enum Action {
     /// The contact had no name there, as far as is known.
     Create,
     /// The contact had another name there.
@@ -48,7 +47,7 @@ pub enum Verb {
 }
 
 /// How far a change came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
@@ -102,7 +101,7 @@ impl Change {
         Some(Self {
             chat: record.chat.clone(),
             crm_id: claim.crm_id.clone(),
-            action: if before.is_some() { Verb::Rename } else { Verb::Create },
+            action: if before.is_some() { Action::Rename } else { Action::Create },
             before,
             after: wish.name.full(),
             cause: claim.cause,
@@ -115,7 +114,7 @@ impl Change {
 ///
 /// Each contact of the CRM is counted once among `created`, `renamed`, `unchanged`, `parked`, `held` and `gated`; each row that could
 /// not be used once among `refused` and `stale`.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Summary {
     /// Contacts that had no name and got one.
@@ -153,14 +152,23 @@ impl Summary {
         self.refused + self.parked + self.held + self.gated > 0
     }
 
+    /// What a run that was told to stop left. Once rows have taken effect, each contact that is not in sync is counted.
+    fn write_stopped(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.created + self.renamed + self.parked + self.held, self.gated) {
+            (0, 0) => writeln!(f, "told to stop before any row took effect; run again"),
+            (_, 0) => writeln!(f, "told to stop; nothing waits"),
+            (_, gated) => writeln!(f, "told to stop; run again for the {gated} that wait"),
+        }
+    }
+
     /// The counter that a change belongs to.
     pub(super) fn counter(&mut self, change: &Change) -> &mut u64 {
         match (&change.outcome, change.action) {
             (Outcome::Parked { .. }, _) => &mut self.parked,
             (Outcome::Held { .. }, _) => &mut self.held,
             (Outcome::Due { .. }, _) => &mut self.gated,
-            (_, Verb::Create) => &mut self.created,
-            (_, Verb::Rename) => &mut self.renamed,
+            (_, Action::Create) => &mut self.created,
+            (_, Action::Rename) => &mut self.renamed,
         }
     }
 
@@ -180,41 +188,42 @@ impl fmt::Display for Summary {
                 write!(f, "{count} {word}, ")?;
             }
         }
-        write!(f, "{gated} waiting, {stale} stale; {calls} calls, {seconds:.1} s")
+        let noun = if *calls == 1 { "call" } else { "calls" };
+        write!(f, "{gated} waiting, {stale} stale; {calls} {noun}, {seconds:.1} s")
     }
 }
 
 /// What a person should know of a run or a plan, beside what becomes of each contact.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Notes {
     /// CRM ids that came more than once; of each, the newest version, or else the last row, counts. The first thousand.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeated: Vec<Box<str>>,
     /// Stages that no list of tags names, and how many rows have each; their contacts get no tag. The first thousand.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub untagged: BTreeMap<Box<str>, u64>,
     /// CRM ids whose name was longer than the limit, so that its end is not shown. The first thousand.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shortened: Vec<Box<str>>,
     /// Contacts that keep a name of ours although no row wants it any more. The first thousand.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
-    /// Why the address book could not be read; what it showed cannot be kept in the history, and whether it is the right one cannot
+    /// Why the address book, or some contact in it, could not be read; what it showed cannot be kept in the history, and whether it is the right one cannot
     /// be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread: Option<ErrorKind>,
-    /// Who pushes for the instance already: it pushes the wishes of this run as well.
+    /// Who held the instance's lease to the end: a run that pushes the wishes of this run as well, unless it is stopped; or a plan
+    /// that took longer than the [wait](super::ContactSync::max_wait). What is left is due for the next run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed_by: Option<String>,
 }
 
 /// A contact that keeps a name of ours although the row that wanted it does not any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Left {
     /// The person.
-    #[serde(rename = "chat_id")]
     pub chat: ChatId,
     /// The row.
     pub crm_id: Box<str>,
@@ -225,7 +234,7 @@ pub struct Left {
 }
 
 /// What became of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LeftReason {
@@ -258,11 +267,15 @@ impl fmt::Display for Notes {
         if let Some(kind) = self.unread {
             writeln!(
                 f,
-                "the address book cannot be read ({kind}): names that people saved there cannot be kept in the history"
+                "the address book, or some of it, cannot be read ({kind}): names that people saved there cannot be kept in the history"
             )?;
         }
         if let Some(owner) = &self.pushed_by {
-            writeln!(f, "{} pushes for this instance already, and pushes these wishes as well", Plain(owner))?;
+            writeln!(
+                f,
+                "{} holds this instance: if it pushes, it pushes these wishes as well; run again to be sure",
+                Plain(owner)
+            )?;
         }
         Ok(())
     }
@@ -297,7 +310,7 @@ pub enum Progress<'a> {
 pub type Observer = Arc<dyn Fn(&Progress<'_>) + Send + Sync>;
 
 /// What a run did.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
     /// The number of the run.
@@ -314,7 +327,7 @@ pub struct Report {
     /// Whether the run was told to stop.
     pub stopped: bool,
     /// What else a person should know.
-    #[serde(flatten)]
+    #[serde(default)]
     pub notes: Notes,
     /// The first thousand contacts that need a person or are left.
     pub open: Vec<Change>,
@@ -332,13 +345,15 @@ impl fmt::Display for Report {
         write_gate(f, self.gate, self.hint.as_deref())?;
         if let Some(guardrail) = &self.guardrail {
             writeln!(f, "stopped before the first call: {guardrail}")?;
+        } else if self.stopped {
+            self.summary.write_stopped(f)?;
         }
         write!(f, "{}", self.summary)
     }
 }
 
 /// What a run would do.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Plan {
     /// The counts; `calls` and `seconds` are what a run would need.
@@ -351,7 +366,7 @@ pub struct Plan {
     /// What would stop the run before its first call.
     pub guardrail: Option<Guardrail>,
     /// What else a person should know.
-    #[serde(flatten)]
+    #[serde(default)]
     pub notes: Notes,
     /// The contacts that a run would call for, or that need a person, ordered by chat id.
     pub changes: Vec<Change>,

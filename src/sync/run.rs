@@ -1,6 +1,6 @@
 //! What a plan and a run share: their state, their waits, and where their records are.
 
-use std::{pin::pin, time::Duration};
+use std::{collections::HashMap, pin::pin, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -19,6 +19,10 @@ use crate::{
 
 /// How many records are listed at once.
 const CHUNK: usize = 512;
+/// What the owner of a lease ends with that is taken for a plan: it reads, and calls nobody.
+const PLANS: &str = " (plan)";
+/// How often a lease is asked for that a plan holds.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How much longer than the pace asks for a call may wait between its mark and its start.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -38,10 +42,14 @@ pub(super) struct Run<'s> {
     pub(super) leased_until: Timestamp,
     /// The account behind the instance, if it was asked.
     pub(super) account: Option<ChatId>,
+    /// Whether it is another one than the ledger knows the names of.
+    pub(super) is_other_account: bool,
     /// The latest moment that the clock has shown to the pusher.
     pub(super) latest: Timestamp,
     /// How many calls the run is expected to make.
     pub(super) planned: u64,
+    /// How often contacts failed in this run; those that failed too often are left for a later one.
+    failures: HashMap<ChatId, u32>,
     policy: Policy,
 }
 
@@ -54,7 +62,7 @@ impl<'s> Run<'s> {
     ) -> Result<Self, SyncError> {
         let now = sync.clock.now();
         let state = sync.ledger.state(sync.book.instance()).await?;
-        let gate = Gate::new(sync.max_wait, state.wait, now);
+        let gate = Gate::new(sync.max_wait, &state, now);
         let turns = u32::try_from(sync.in_flight).unwrap_or(u32::MAX).saturating_add(1);
         let queued = sync.book.pace().interval().saturating_mul(turns);
         let policy = Policy {
@@ -75,8 +83,10 @@ impl<'s> Run<'s> {
             lease,
             leased_until,
             account,
+            is_other_account: false,
             latest,
             planned,
+            failures: HashMap::new(),
             policy,
         })
     }
@@ -98,26 +108,32 @@ impl<'s> Run<'s> {
         self.policy.backoff.backoff(failures, fastrand::f64())
     }
 
-    /// Takes the lease, unless somebody else pushes for the instance.
+    /// Takes the lease, unless somebody else pushes for the instance. A plan, which pushes nothing, is waited for.
     pub(super) async fn lease(&mut self) -> Result<(), SyncError> {
         if self.lease.is_some() {
             return Ok(());
         }
-        let ttl = self.lease_time();
-        let until = self.now().after(ttl);
-        match self.sync.ledger.acquire(self.sync.book.instance(), &self.sync.owner, ttl).await {
-            Ok(lease) => {
-                let is_takeover = lease.is_takeover;
-                (self.lease, self.leased_until) = (Some(lease), until);
-                self.rest_after_last_holder(is_takeover).await
-            }
-            Err(error) if error.kind() == LedgerErrorKind::Busy => {
-                // A store that was busy for too long has no holder to name.
-                let Some(holder) = error.holder() else { return Err(error.into()) };
+        let owner = if self.number == 0 { [&self.sync.owner, PLANS].concat() } else { self.sync.owner.clone() };
+        let (ttl, began) = (self.lease_time(), Instant::now());
+        loop {
+            let until = self.now().after(ttl);
+            let busy = match self.sync.ledger.acquire(self.sync.book.instance(), &owner, ttl).await {
+                Ok(lease) => {
+                    let is_takeover = lease.is_takeover;
+                    (self.lease, self.leased_until) = (Some(lease), until);
+                    self.recorder.notes.pushed_by = None;
+                    return self.rest_after_last_holder(is_takeover).await;
+                }
+                Err(error) if error.kind() == LedgerErrorKind::Busy => error,
+                Err(error) => return Err(error.into()),
+            };
+            // A store that was busy for too long has no holder to name.
+            let Some(holder) = busy.holder() else { return Err(busy.into()) };
+            if !holder.ends_with(PLANS) || self.is_stopped() || began.elapsed() >= self.sync.max_wait {
                 self.recorder.notes.pushed_by = Some(holder.to_owned());
-                Ok(())
+                return Ok(());
             }
-            Err(error) => Err(error.into()),
+            tokio::select! { biased; () = stopped(&mut self.stop) => {}, () = tokio::time::sleep(ASK_AGAIN) => {} }
         }
     }
 
@@ -202,6 +218,20 @@ impl<'s> Run<'s> {
         }
     }
 
+    /// Forgets what the address book of another account showed.
+    pub(super) async fn start_over(&self, store: &mut Store<'_>) -> Result<(), SyncError> {
+        let (now, policy) = (self.now(), self.policy());
+        let mut after = None;
+        loop {
+            let query = Query::All { after: after.as_ref(), limit: CHUNK };
+            let records = self.sync.ledger.fetch(self.sync.book.instance(), query).await?;
+            let chats: Vec<ChatId> = records.into_iter().map(|record| record.chat).collect();
+            let Some(last) = chats.last() else { return Ok(()) };
+            after = Some(last.clone());
+            store.change(self, &chats, |record| Some(decide(record, Event::AccountChanged, &policy, now))).await?;
+        }
+    }
+
     pub(super) async fn release(&mut self) -> Result<(), SyncError> {
         match self.lease.take() {
             Some(lease) => Ok(self.sync.ledger.release(lease).await?),
@@ -213,11 +243,11 @@ impl<'s> Run<'s> {
     pub(super) async fn gate_failed(
         &mut self,
         error: &Error,
-        chat: Option<&ChatId>,
+        record: Option<&Record>,
         backoff: Duration,
     ) -> Result<Verdict, SyncError> {
         let before = self.gate.reason();
-        let verdict = self.gate.failed(error, chat, backoff, self.now());
+        let verdict = self.gate.failed(error, record, backoff, self.now());
         if let Some(kind) = self.gate.reason().filter(|_| before.is_none()) {
             tracing::warn!(instance = %self.sync.book.instance(), kind = kind.code(), "the gate is closed");
         }
@@ -237,6 +267,12 @@ impl<'s> Run<'s> {
         .await
     }
 
+    /// Remembers when a call worked last.
+    pub(super) async fn keep_worked(&mut self) -> Result<(), SyncError> {
+        let worked_at = self.gate.worked_at();
+        self.save_state(|state| state.worked_at = state.worked_at.max(worked_at)).await
+    }
+
     /// Changes the state of the instance, as often as somebody else is faster.
     pub(super) async fn save_state(&mut self, change: impl Fn(&mut InstanceState)) -> Result<(), SyncError> {
         let instance = self.sync.book.instance();
@@ -254,19 +290,56 @@ impl<'s> Run<'s> {
         }
     }
 
-    /// Waits until a moment, or until it is told to stop; holds the lease meanwhile.
+    /// Waits until a moment, or until it is told to stop; holds the lease meanwhile. A clock that is set back makes no wait longer.
     pub(super) async fn wait_until(&mut self, until: Timestamp) -> Result<(), SyncError> {
         if let Some(kind) = self.gate.reason() {
             self.recorder.tell(&Progress::Waiting { until, kind });
         }
-        // A clock that is set back meanwhile makes it no longer.
-        let (began, longest) = (Instant::now(), until.since(self.now()));
-        while !self.is_stopped() && self.now() < until && began.elapsed() < longest {
-            let left = longest.saturating_sub(began.elapsed()).min(until.since(self.now())).min(self.renewal());
+        let (wait, began) = (until.since(self.now()), Instant::now());
+        while !self.is_stopped() && self.now() < until && began.elapsed() < wait {
+            let left = until.since(self.now()).min(wait.saturating_sub(began.elapsed())).min(self.renewal());
             tokio::select! { biased; () = stopped(&mut self.stop) => {}, () = tokio::time::sleep(left) => {} }
             self.renew_in_time().await?;
         }
-        Ok(())
+        self.notice_clock().await
+    }
+
+    /// Counts a failure of a contact in this run.
+    pub(super) fn contact_failed(&mut self, chat: &ChatId) {
+        *self.failures.entry(chat.clone()).or_default() += 1;
+    }
+
+    /// Forgets the failures of a contact that works.
+    pub(super) fn contact_worked(&mut self, chat: &ChatId) {
+        self.failures.remove(chat);
+    }
+
+    /// Whether a contact is left for a later run.
+    pub(super) fn is_given_up(&self, chat: &ChatId) -> bool {
+        self.looked.is_barred(chat)
+            || self.failures.get(chat).is_some_and(|failures| !self.sync.backoff.allows(*failures))
+    }
+
+    /// At the most so many are given up.
+    pub(super) fn given_up_count(&self) -> usize {
+        let failed = self.failures.values().filter(|failures| !self.sync.backoff.allows(**failures));
+        failed.count() + self.looked.barred()
+    }
+
+    /// When the next contact is due that was not given up.
+    pub(super) async fn next_due(&self) -> Result<Option<Timestamp>, SyncError> {
+        let query = Query::Due { by: Timestamp::MAX, limit: 1 + self.given_up_count() };
+        let records = self.sync.ledger.fetch(self.sync.book.instance(), query).await?;
+        let open = records.iter().find(|record| !self.is_given_up(&record.chat));
+        Ok(open.and_then(|record| record.status.due_at()))
+    }
+
+    /// Whether other lanes have made something due that this run could push, had it not given its lease back.
+    pub(super) async fn has_more(&self) -> Result<bool, SyncError> {
+        if self.is_stopped() || self.gate.passage(self.now()) != Passage::Free {
+            return Ok(false);
+        }
+        Ok(self.next_due().await?.is_some_and(|due| due <= self.now()))
     }
 
     /// Which due records the run would call for, and which it would leave due.
@@ -374,12 +447,23 @@ impl Store<'_> {
         &mut self,
         run: &Run<'_>,
         chats: &[ChatId],
-        decide: impl Fn(&Record) -> Option<Decision>,
+        decide: impl FnMut(&Record) -> Option<Decision>,
     ) -> Result<Vec<Record>, SyncError> {
-        let (mut decided, mut open) = (Vec::new(), chats.to_vec());
-        while !open.is_empty() {
+        let found = self.find(run, chats).await?;
+        self.change_found(run, found, decide).await
+    }
+
+    /// Like [`change`](Self::change), for records that were found already.
+    pub(super) async fn change_found(
+        &mut self,
+        run: &Run<'_>,
+        mut found: Vec<Record>,
+        mut decide: impl FnMut(&Record) -> Option<Decision>,
+    ) -> Result<Vec<Record>, SyncError> {
+        let mut decided = Vec::new();
+        loop {
             let mut writes = Vec::new();
-            for record in self.find(run, &open).await? {
+            for record in found {
                 let Some(decision) = decide(&record) else { continue };
                 if decision.is_changed {
                     writes.push(Write::from(decision));
@@ -396,11 +480,14 @@ impl Store<'_> {
                 }
                 Self::Ledger => run.sync.ledger.commit(run.sync.book.instance(), None, writes).await?,
             };
-            open = lost.iter().map(|lost| records[*lost].chat.clone()).collect();
+            let open: Vec<ChatId> = lost.iter().map(|lost| records[*lost].chat.clone()).collect();
             decided
                 .extend(records.into_iter().enumerate().filter(|(at, _)| !lost.contains(at)).map(|(_, record)| record));
+            if open.is_empty() {
+                return Ok(decided);
+            }
+            found = self.find(run, &open).await?;
         }
-        Ok(decided)
     }
 }
 

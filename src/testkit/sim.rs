@@ -1,7 +1,7 @@
 //! A simulator: a sync over a ledger for hours and days, in a second, with everything that can go wrong.
 //!
-//! For users who write a [`Ledger`] or an [`AddressBook`](crate::book::AddressBook), and for this crate's own
-//! tests. Each simulation is one seed: from it come the rows of a CRM and what people do to them, an address book whose requests are
+//! For users who write a [`Ledger`], which [`Simulation::ledger`] puts through it, and for this crate's own tests. Whoever writes an
+//! [`AddressBook`](crate::book::AddressBook) puts the parts around it, [as below](#a-book-of-ones-own). Each simulation is one seed: from it come the rows of a CRM and what people do to them, an address book whose requests are
 //! lost, late or refused, a ledger that fails, processes that die between any two steps, and clocks that are set. The same seed gives the
 //! same story, event by event, as long as the ledger answers from the same thread.
 //!
@@ -27,6 +27,93 @@
 //!
 //! [`Server`] and its [`ServerBook`]s, [`FaultyLedger`] and [`FaultyBook`] can be used alone, under a [`Director`] of one's own.
 //! [`StopAt`] is one: it lets an engine die at each boundary around a write or a call once.
+//!
+//! # A book of one's own
+//!
+//! A [`Simulation`] brings its own server, which judges each request; what is behind a book of yours, it cannot see. So let a sync over
+//! your book die at each boundary, run again, and look for yourself:
+//!
+//! ```
+//! use std::{collections::BTreeMap, sync::{Arc, Mutex}, time::Duration};
+//!
+//! use wawp_contacts::{
+//!     AddressBook, ChatId, ContactName, ContactSync, Error, InstanceId, Pace,
+//!     book::{Contact, Page, Permit},
+//!     crm::{self, CrmContact},
+//!     ledger::MemoryLedger,
+//!     naming::{Funnel, Naming},
+//!     pace::Limiter,
+//!     testkit::sim::{FaultyBook, FaultyLedger, StopAt},
+//!     time::{Clock, Timestamp},
+//! };
+//!
+//! /// Your own book, which here is its own server too.
+//! #[derive(Debug)]
+//! struct Vendor { instance: InstanceId, limiter: Limiter, saved: Mutex<Vec<(ChatId, String)>> }
+//!
+//! # impl Vendor {
+//! #     fn names(&self) -> BTreeMap<ChatId, String> { self.saved.lock().unwrap().iter().cloned().collect() }
+//! #     fn entry((chat, name): (ChatId, String)) -> Contact { Contact::new(chat).with_name(name) }
+//! # }
+//! # #[async_trait::async_trait]
+//! # impl AddressBook for Vendor {
+//! #     fn instance(&self) -> &InstanceId { &self.instance }
+//! #     fn deadline(&self) -> Duration { Duration::from_secs(10) }
+//! #     fn pace(&self) -> Pace { self.limiter.pace() }
+//! #     async fn permit(&self) -> Result<Permit, Error> { self.limiter.turn(Duration::ZERO).await.map(|()| Permit::grant()) }
+//! #     async fn update(&self, _: Permit, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
+//! #         self.saved.lock().unwrap().push((chat.clone(), name.full()));
+//! #         Ok(())
+//! #     }
+//! #     async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {
+//! #         Ok(self.names().remove_entry(chat).map(Self::entry))
+//! #     }
+//! #     async fn page(&self, _: Permit, offset: usize, limit: usize) -> Result<Page, Error> {
+//! #         let contacts: Vec<_> = self.names().into_iter().skip(offset).take(limit).map(Self::entry).collect();
+//! #         let ids: Vec<_> = contacts.iter().map(|contact| contact.chat.to_string()).collect();
+//! #         Ok(Page::new(contacts, ids))
+//! #     }
+//! # }
+//! // impl AddressBook for Vendor { .. }
+//!
+//! /// A process that dies where `stop` says, and one that comes after it; says how many boundaries there were.
+//! async fn die_and_go_on(stop: StopAt) -> Result<usize, Box<dyn std::error::Error>> {
+//!     let (stop, clock) = (Arc::new(stop), Clock::starting_at(Timestamp(1_700_000_000_000)));
+//!     let (instance, limiter) = ("shop".parse()?, Limiter::new(Pace::per_second(1)));
+//!     let vendor = Arc::new(Vendor { instance, limiter, saved: Mutex::default() });
+//!     let ledger = Arc::new(MemoryLedger::new(clock.clone()));
+//!     let naming = Naming::new("Lead, Customer".parse::<Funnel>()?);
+//!     let people = ["+1 202 555 0142", "+1 202 555 0143"].map(|phone| phone.parse::<ChatId>().unwrap());
+//!     let rows = || people.clone().map(|chat| Ok(CrmContact::new(chat.as_str(), chat.clone()).named("Bob", "").in_stage("Lead")));
+//!
+//!     let book = FaultyBook::new(Arc::clone(&vendor), stop.clone());
+//!     let process = ContactSync::new(book, FaultyLedger::new(ledger.clone(), stop.clone()), naming.clone()).clock(clock.clone());
+//!     drop(stop.drive(process.run(crm::snapshot(rows()))).await);
+//!     drop(process);
+//!
+//!     ContactSync::new(Arc::clone(&vendor), ledger, naming).clock(clock).run(crm::snapshot(rows())).await?;
+//!     let wanted = people.map(|chat| (chat, "Bob [Lead]".into()));
+//!     assert_eq!(vendor.names(), BTreeMap::from(wanted), "nothing is lost");
+//!     assert!(vendor.saved.lock().unwrap().len() <= 3, "only the call that was under way is repeated");
+//!     Ok(stop.passed())
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let die = |stop| {
+//!     // A paused clock waits for nothing: an hour's wait for a lease takes no time.
+//!     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+//!     runtime.block_on(die_and_go_on(stop))
+//! };
+//! let boundaries = die(StopAt::never())?;
+//! assert!(boundaries > 10);
+//! for at in 0..boundaries {
+//!     die(StopAt::new(at)).map_err(|error| format!("at boundary {at}: {error}"))?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Director`] of your own can wait instead, let the ledger fail, or let another write slip in: see [`Act`].
 
 mod chaos;
 mod checks;

@@ -1,5 +1,8 @@
 //! From status and body to an answer, or to an error of the right kind.
 
+mod refusal;
+
+use self::refusal::{STATUSES, WRAPPERS, is_refusal, values};
 use super::read::is_state;
 use crate::{
     Error, ErrorKind,
@@ -39,8 +42,8 @@ const WORDS: &[(&str, ErrorKind)] = &[
 /// A good status proves little: a body may carry an error all the same.
 pub(crate) fn of_update<T>(reply: Reply<'_>, read: Read<T>, redactor: &Redactor) -> Result<T, Error> {
     let json = match Json::parse(reply.body) {
-        Some(json) if reply.is_good() && Complaint::of(&json).is_none() => json,
-        Some(json) => return Err(Complaint::read(&json).into_error(reply.status, redactor)),
+        Some(json) if reply.is_good() && !is_refusal(&json) => json,
+        Some(json) => return Err(Complaint::read(&json, reply.is_good()).into_error(reply.status, redactor)),
         None if reply.says_it_is_empty() => Json::Bool(true),
         None if reply.is_good() && reply.is_blank() => {
             let hint = "an empty answer proves nothing; read the contact to see whether it has the name";
@@ -61,13 +64,13 @@ pub(crate) fn of_read<T>(reply: Reply<'_>, read: Read<T>, redactor: &Redactor) -
         None if reply.says_it_is_empty() => Json::Null,
         None => return Err(Complaint::from_bytes(reply.body).into_error(reply.status, redactor)),
     };
-    let failed = ["ok", "success"].iter().any(|key| json.get(key).and_then(Json::truth) == Some(false));
+    let failed = refusal::says_it_failed(&json);
     match read(&json) {
         Ok(value) if reply.is_good() && !failed => Ok(value),
-        Err(Misread) if reply.is_good() && Complaint::of(&json).is_none() => {
+        Err(Misread) if reply.is_good() && !is_refusal(&json) => {
             Err(Error::new(ErrorKind::Decode).with_status(reply.status))
         }
-        _ => Err(Complaint::read(&json).into_error(reply.status, redactor)),
+        _ => Err(Complaint::read(&json, reply.is_good()).into_error(reply.status, redactor)),
     }
 }
 
@@ -114,29 +117,40 @@ struct Complaint {
     garbled: bool,
 }
 
-impl Complaint {
-    /// The complaint in the body of a good status, if it holds one.
-    fn of(json: &Json<'_>) -> Option<Self> {
-        let refused = match json {
-            Json::Bool(false) => true,
-            Json::Object(_) => is_refusal(json),
-            _ => false,
-        };
-        refused.then(|| Self::read(json))
-    }
+/// Where a body may have a message for people.
+const MESSAGES: &[&str] = &["message", "msg", "errordescription", "errormessage", "errmsg", "detail", "error", "title"];
+/// Where a body may have more of its error.
+const WITHIN: &[&str] = &["error", "exception", "errors", "failed", "failures"];
 
-    fn read(json: &Json<'_>) -> Self {
-        let within = ["error", "exception", "data", "result", "response"].map(|key| json.get(key));
-        let places = || std::iter::once(json).chain(within.iter().copied().flatten());
-        let words = ["code", "error", "status", "type", "name", "message"];
-        let texts = || places().flat_map(|place| words.iter().filter_map(|word| place.get(word)?.text()));
-        let known = || texts().find_map(|text| kind_of_word(&text));
-        let code = places().find_map(|place| place.any(&["code", "error"])?.text().filter(|text| is_slug(text)));
-        let message =
-            places().find_map(|place| place.any(&["message", "error_description", "detail", "error", "title"])?.text());
+/// An object and those within it that may speak of an error, the outermost first; no contacts, since people named those.
+fn collect<'a, 'b>(json: &'b Json<'a>, depth: usize, places: &mut Vec<&'b Json<'a>>) {
+    match json {
+        Json::List(items) => items.iter().for_each(|item| collect(item, depth, places)),
+        Json::Object(_) if !refusal::is_contact(json) => {
+            places.push(json);
+            if depth > 0 {
+                let within = values(json, WITHIN).chain(values(json, WRAPPERS));
+                within.for_each(|inside| collect(inside, depth - 1, places));
+            }
+        }
+        _ => {}
+    }
+}
+
+impl Complaint {
+    fn read(json: &Json<'_>, is_good: bool) -> Self {
+        let mut places = Vec::new();
+        collect(json, 4, &mut places);
+        let words = ["code", "errorcode", "errcode", "error", "status", "state", "type", "name", "message", "msg"];
+        let texts = places.iter().flat_map(|place| values(place, &words)).filter_map(Json::text);
+        let known = texts.chain(json.text()).find_map(|text| kind_of_word(&text));
+        let code = ["code", "errorcode", "errcode", "error"];
+        let code =
+            places.iter().find_map(|place| values(place, &code).find_map(Json::text).filter(|text| is_slug(text)));
+        let message = places.iter().find_map(|place| values(place, MESSAGES).find_map(Json::text));
         Self {
-            kind: kind_of_session(json).or_else(known),
-            status: places().find_map(|place| status_inside(place)),
+            kind: places.iter().find_map(|place| kind_of_session(place, is_good)).or(known),
+            status: places.iter().find_map(|place| status_inside(place)),
             code: code.map(Into::into),
             message: message.map(Into::into),
             garbled: false,
@@ -202,38 +216,10 @@ fn speaks_of_credentials(message: &str) -> bool {
     ["accesstoken", "instanceid"].iter().any(|word| plain.contains(word))
 }
 
-fn is_refusal(json: &Json<'_>) -> bool {
-    let says = |yes| move |key| json.get(key).and_then(Json::truth) == Some(yes);
-    let is_yes = ["ok", "success"].into_iter().any(says(true));
-    let error = json.any(&["error", "exception", "errors"]);
-    let has_error = error.is_some_and(|error| match error {
-        Json::Bool(error) => *error,
-        Json::List(errors) => !errors.is_empty(),
-        // With a plain yes beside them, no fields and a zero say that there is no error.
-        Json::Object(fields) => !(is_yes && fields.is_empty()),
-        other => other.text().is_some() && !(is_yes && other.whole() == Some(0)),
-    });
-    let is_good = |code: &Json<'_>| is_success(code) || (is_yes && code.whole() == Some(0));
-    let coded = json.get("message").is_some() && json.get("code").is_some_and(|code| !is_good(code));
-    let status = json.get("status").and_then(Json::text);
-    let worded = status.is_some_and(|text| text.eq_ignore_ascii_case("error") || text.eq_ignore_ascii_case("fail"));
-    let nested = ["data", "result", "response"].iter().filter_map(|key| json.get(key)).any(is_refusal);
-    ["ok", "success", "result"].into_iter().any(says(false))
-        || has_error
-        || coded
-        || worded
-        || nested
-        || status_inside(json).is_some_and(|status| status >= 400)
-}
-
-fn is_success(code: &Json<'_>) -> bool {
-    let word = code.text().is_some_and(|text| text.eq_ignore_ascii_case("success") || text.eq_ignore_ascii_case("ok"));
-    word || code.whole().is_some_and(|status| (200..300).contains(&status))
-}
-
+/// The status of an error inside a body.
 fn status_inside(json: &Json<'_>) -> Option<u16> {
-    let status = ["statusCode", "status", "code"].iter().find_map(|key| json.get(key)?.whole())?;
-    u16::try_from(status).ok().filter(|status| (300..600).contains(status))
+    let statuses = values(json, STATUSES).filter_map(|value| u16::try_from(value.whole()?).ok());
+    statuses.into_iter().find(|status| (300..600).contains(status))
 }
 
 /// `Invalid session` and `invalid-session` are `invalid_session`.
@@ -246,11 +232,17 @@ fn kind_of_word(text: &str) -> Option<ErrorKind> {
 }
 
 /// A state that is known and is not working; or any, beside the words with which the engine says that it expected another.
-fn kind_of_session(json: &Json<'_>) -> Option<ErrorKind> {
-    let Some(Json::Text(word)) = json.get("status") else { return None };
-    let status = SessionStatus::from(word.trim());
-    let is_of_session = status.is_known() || (is_state(word) && json.any(&["expected", "session"]).is_some());
-    (is_of_session && !status.is_working()).then_some(ErrorKind::SessionNotReady)
+///
+/// Under a good status, `FAILED` may be said of the contact as well: it needs these words too, or one contact would stop all.
+fn kind_of_session(json: &Json<'_>, is_good: bool) -> Option<ErrorKind> {
+    let is_not_ready = |word: &str| match SessionStatus::from(word.trim()) {
+        SessionStatus::Working => false,
+        SessionStatus::Failed => !is_good || refusal::names_a_session(json),
+        SessionStatus::Unknown(_) => is_state(word) && refusal::is_of_session(json, word),
+        _ => true,
+    };
+    let mut states = values(json, &["status", "state"]);
+    states.any(|state| matches!(state, Json::Text(word) if is_not_ready(word))).then_some(ErrorKind::SessionNotReady)
 }
 
 /// Whether XML or text tells the state of a session.

@@ -1,5 +1,6 @@
 //! The client against servers that behave, misbehave and die.
 
+mod answers;
 mod contract;
 mod credentials;
 mod http;

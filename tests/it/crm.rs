@@ -191,3 +191,22 @@ fn a_contact_serialises_and_comes_back() {
     assert_eq!(bare, CrmContact::new("7", "447700900123".parse().unwrap()));
     assert!(serde_json::from_str::<CrmContact>(r#"{"id":"7","chat":"1-2@g.us"}"#).is_err());
 }
+
+#[test]
+fn a_contact_in_another_spelling_is_refused_rather_than_read_without_its_name() {
+    for field in [r#""first_name":"Ada""#, r#""firstName":"Ada""#, r#""name":"Ada""#, r#""Stage":"Lead""#] {
+        let text = format!(r#"{{"id":"7","chat":"447700900123",{field}}}"#);
+        let error = serde_json::from_str::<CrmContact>(&text).unwrap_err().to_string();
+        assert!(error.contains("unknown field") && error.contains("`first`"), "{error}");
+    }
+}
+
+#[test]
+fn the_id_of_a_contact_may_be_a_whole_number_as_in_json_lines() {
+    let contact = serde_json::from_str::<CrmContact>(r#"{"id":7,"chat":"447700900123"}"#).unwrap();
+    assert_eq!(contact, CrmContact::new("7", "447700900123".parse().unwrap()));
+    for id in ["7.5", "true", "null", "[]"] {
+        let text = format!(r#"{{"id":{id},"chat":"447700900123"}}"#);
+        assert!(serde_json::from_str::<CrmContact>(&text).is_err(), "{id}");
+    }
+}

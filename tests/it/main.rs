@@ -13,6 +13,7 @@ mod job;
 mod ledger;
 mod openapi;
 mod promises;
+mod report;
 mod secrets;
 mod shaky;
 mod sim;

@@ -8,7 +8,7 @@ use wawp_contacts::{
     crm::{CrmContact, Feed, RowError},
     ledger::{Ledger, Wait},
     naming::{Funnel, Naming},
-    sync::{Guardrail, Guardrails, LookFirst, Outcome, SyncError, Verb},
+    sync::{Action, Guardrail, Guardrails, LookFirst, Outcome, SyncError},
 };
 
 use crate::{
@@ -321,8 +321,8 @@ async fn a_plan_says_what_a_run_then_does_and_writes_nothing() {
         assert_eq!((before.records, world.book.calls().len(), runs.len()), (0, 0, 0));
         let planned: Vec<_> =
             plan.changes.iter().map(|change| (change.action, change.before.as_deref(), &*change.after)).collect();
-        let somebody = (Verb::Rename, Some("Somebody"), "Bob 1");
-        assert_eq!(planned, [(Verb::Create, None, "Bob 0"), somebody, (Verb::Create, None, "Bob 3")]);
+        let somebody = (Action::Rename, Some("Somebody"), "Bob 1");
+        assert_eq!(planned, [(Action::Create, None, "Bob 0"), somebody, (Action::Create, None, "Bob 3")]);
         let s = plan.summary;
         let foretold = [s.created, s.renamed, s.unchanged, s.refused, s.parked, s.gated, s.calls];
         assert_eq!(foretold, [2, 1, 1, 1, 0, 0, 3], "the row that is refused is counted as nothing else");
@@ -331,11 +331,11 @@ async fn a_plan_says_what_a_run_then_does_and_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_says_how_long_its_calls_take_at_the_pace() {
+async fn a_plan_says_how_long_its_calls_and_reads_take_at_the_pace() {
     let world = World::new();
     world.book.keep(Pace::every(seconds(2)));
     let plan = world.plan(people(5, "Bob")).await;
-    assert_eq!((plan.summary.calls, plan.summary.seconds), (5, 10.0), "{plan}");
+    assert_eq!((plan.summary.calls, plan.summary.seconds), (5, 22.0), "each is read first, and the account: {plan}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -197,3 +197,12 @@ fn p11_a_builder_shows_neither_token_nor_base_url() {
     assert_clean(&format!("{builder:?}"), "a builder");
     assert_clean(&spoken(&builder.build().unwrap_err()), "an error");
 }
+
+#[test]
+fn what_main_prints_of_an_error_says_what_is_wrong_and_what_to_do() {
+    let error =
+        Error::new(ErrorKind::Configuration).with_hint("WAWP_INSTANCE_ID is not set").with_message("for Zebediah");
+    let printed = format!("Error: {error:?}");
+    assert!(printed.contains(&error.to_string()) && printed.contains("WAWP_INSTANCE_ID is not set"), "{printed}");
+    assert!(!printed.contains("Zebediah"), "a server's message can name a person: {printed}");
+}

@@ -64,6 +64,8 @@ impl<R: Read> Records<R> {
         {}
         match records.unread() {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(SourceError::Utf16),
+            // The archive that newer spreadsheets are, and the container of the older ones.
+            [b'P', b'K', 3, 4, ..] | [0xd0, 0xcf, 0x11, 0xe0, ..] => return Err(SourceError::Spreadsheet),
             [0xef, 0xbb, 0xbf, ..] => records.start = 3,
             _ => {}
         }

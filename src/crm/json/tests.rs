@@ -107,6 +107,18 @@ fn an_endless_line_is_refused_in_bounded_memory() {
 }
 
 #[test]
+fn a_json_array_is_refused_as_a_whole() {
+    let row = r#"{"id":1,"name":"Ada","phone":"+447700900123"}"#;
+    for text in [format!("[{row}]"), format!("\u{feff}\n [\n{row},\n{row}\n]\n"), "[\n".into()] {
+        let mut rows = JsonLines::new(text.as_bytes());
+        let first = rows.next();
+        let Some(Err(RowError::Source(error))) = first else { panic!("{first:?}") };
+        assert_eq!(error.to_string(), "a JSON array; write one object per line");
+        assert!(rows.next().is_none());
+    }
+}
+
+#[test]
 fn utf16_ends_the_source() {
     let mut rows = JsonLines::new(&b"\xff\xfe{\0}\0\n\0{\0}\0"[..]);
     assert!(
@@ -183,6 +195,7 @@ proptest! {
     #[test]
     fn any_bytes_give_a_contact_or_a_refusal_for_each_line(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assume!(!bytes.starts_with(b"\xff\xfe") && !bytes.starts_with(b"\xfe\xff") && !bytes.starts_with(b"\xef\xbb\xbf"));
+        prop_assume!(!bytes.trim_ascii_start().starts_with(b"["));
         let wanted = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
         prop_assert_eq!(read(&bytes).len(), wanted);
     }

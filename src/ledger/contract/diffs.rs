@@ -325,9 +325,40 @@ pub async fn a_claim_moves_with_the_record_that_took_it_last(ledger: &dyn Ledger
     assert_eq!(compare(&mut *session, &rows).await?, expected(&stored(&takes), &stored(&leaves)));
     // And back.
     let again = [ann, bob].map(|record| Record { revision: 2, ..record });
-    store(ledger, &instance, again.iter().cloned().map(Into::into)).await?;
+    let [whole, left] = again.clone();
+    let left = Write { unclaimed: vec!["a".into()], ..left.into() };
+    store(ledger, &instance, [whole.into(), left]).await?;
     assert_eq!(claims(ledger, &instance).await?, ["a", "b", "c"].map(Box::from));
     moved_while_staged(ledger, again.map(|record| stored(&record))).await
+}
+
+/// A claim that one write gives up and another takes moves with both or with none: it is never two records'.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn a_claim_moves_only_if_the_write_that_gives_it_up_is_stored(ledger: &dyn Ledger) -> Trial {
+    let instance = one()?;
+    let (ann, bob) = (claimed(1, &["a"])?, claimed(2, &["b"])?);
+    store(ledger, &instance, [ann.clone().into(), bob.clone().into()]).await?;
+    let (ann, bob) = (stored(&ann), stored(&bob));
+    // It gives `a` up and is lost, because it takes `b`, which nobody gives up.
+    let gives = Record { claims: vec![claim("b", 2)], ..ann.clone() };
+    let gives = Write { unclaimed: vec!["a".into()], ..gives.into() };
+    let takes: Write = claimed(3, &["a"])?.into();
+    for (n, crm_id, [one, other]) in [(4, "d", [&gives, &takes]), (5, "e", [&takes, &gives])] {
+        let alone = claimed(n, &[crm_id])?;
+        let mut session = ledger.diff(&instance).await?;
+        session.stage(vec![one.clone(), other.clone(), alone.clone().into()]).await?;
+        assert_eq!(session.apply().await?, [one.clone(), other.clone()]);
+        let writes = vec![one.clone(), other.clone(), stored(&alone).into()];
+        assert_eq!(ledger.commit(&instance, None, writes).await?, [0, 1]);
+        for (chat, expected) in [(&ann.chat, Some(&ann)), (&bob.chat, Some(&bob)), (&takes.record.chat, None)] {
+            assert_eq!(load(ledger, chat).await?.as_ref(), expected);
+        }
+        assert_eq!(load(ledger, &alone.chat).await?.map(|alone| alone.revision), Some(2), "what relied on nobody");
+    }
+    Ok(())
 }
 
 async fn moved_while_staged(ledger: &dyn Ledger, [ann, bob]: [Record; 2]) -> Trial {

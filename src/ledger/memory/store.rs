@@ -18,7 +18,7 @@ fn is_listed(old: Option<&Record>, claim: &Claim) -> bool {
 }
 
 /// Records, and what they are found by.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Store {
     arrivals: u64,
     records: BTreeMap<ChatId, Stored>,
@@ -27,6 +27,7 @@ pub(super) struct Store {
     pub(super) claims: BTreeMap<Box<str>, StoredClaim>,
 }
 
+#[derive(Clone)]
 struct Stored {
     arrival: u64,
     record: Record,

@@ -1,17 +1,18 @@
 //! A comparison: what of an export is new, and what is staged by it.
 
 use std::{
+    cell::RefCell,
     collections::HashSet,
     fmt, mem,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use self::{
     compare::Found,
-    view::{Named, View, parse},
+    view::{Named, Rest, View, parse},
 };
 use super::{
     File,
@@ -20,7 +21,7 @@ use super::{
     fault::Fault,
     file,
     instance::{self, count},
-    record::{GivesUp, Writer, read, start},
+    record::{GivesUp, Next, Writer, read, start},
     schema::SESSION,
 };
 use crate::{
@@ -80,7 +81,7 @@ struct Progress {
 
 impl SqliteDiff {
     pub(super) fn begin(file: &Arc<File>, instance: InstanceId) -> Result<Self, Fault> {
-        let mut connection = file::connect(&file.path)?;
+        let mut connection = file::connect(&file.place.path)?;
         connection.execute_batch(SESSION)?;
         let transaction = connection.transaction()?;
         let progress = Progress::begin(&transaction, &instance)?;
@@ -129,45 +130,90 @@ impl Session {
         }
         // The pages of the contacts' index come in any order.
         self.connection.execute_batch("PRAGMA cache_size = -8192;")?;
-        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
-        let id = instance::make(&transaction, &self.instance)?;
-        let mut writer = Writer::new(&transaction, id)?;
-        let mut lost = Vec::new();
-        let mut staged = transaction.prepare("SELECT body FROM temp.staged ORDER BY id")?;
-        let mut rows = staged.query([])?;
-        while let Some(row) = rows.next()? {
-            let write = parse(row.get_ref(0)?)?;
-            if !writer.write(&write, &Staged(&transaction))? {
-                lost.push(write);
+        let mut excluded = HashSet::new();
+        let lost = loop {
+            let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+            let id = instance::make(&transaction, &self.instance)?;
+            let mut writer = Writer::new(&transaction, id)?;
+            let staged = Staged { connection: &transaction, excluded: &excluded, relied_on: RefCell::default() };
+            let lost = staged.store(&mut writer)?;
+            let relied_on = staged.relied_on.into_inner();
+            let broken = lost.iter().map(|write| write.record.chat.as_str()).filter(|chat| relied_on.contains(*chat));
+            let broken: Vec<Box<str>> = broken.map(Into::into).collect();
+            if broken.is_empty() {
+                writer.finish()?;
+                transaction.commit()?;
+                break lost;
             }
-        }
-        drop(rows);
-        drop(staged);
-        writer.finish()?;
-        transaction.commit()?;
+            // What relied on a write that has lost must not be stored either.
+            excluded.extend(broken);
+        };
         let applied = self.progress.staged - lost.len() as u64;
         tracing::debug!(instance = %self.instance, applied, lost = lost.len(), "staged records applied");
         Ok(lost)
     }
 }
 
-/// What all that is staged gives up.
-struct Staged<'c>(&'c Connection);
+/// What is staged, on its way into the store.
+struct Staged<'c> {
+    connection: &'c Connection,
+    /// Chats whose writes are known to lose.
+    excluded: &'c HashSet<Box<str>>,
+    /// Chats whose writes gave something up that another one took.
+    relied_on: RefCell<HashSet<Box<str>>>,
+}
+
+impl Staged<'_> {
+    /// Stores it in the order of arrival, and gives back what has lost.
+    fn store(&self, writer: &mut Writer<'_>) -> Result<Vec<Write>, Fault> {
+        let sql = "SELECT body, revision, rest, chat, state, at, known FROM temp.staged ORDER BY id";
+        let mut staged = self.connection.prepare(sql)?;
+        let (mut rows, mut lost) = (staged.query([])?, Vec::new());
+        while let Some(row) = rows.next()? {
+            let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
+            let next = Next {
+                chat: text(3)?,
+                revision: row.get::<_, i64>(1)?.cast_unsigned(),
+                state: text(4)?,
+                at: row.get(5)?,
+                is_known: row.get(6)?,
+                body: text(0)?,
+            };
+            let Rest { overwritten, unclaimed, absorbed, .. } = Rest::read(row, 2)?;
+            let absorbed = absorbed.filter(|(chat, _)| chat.as_str() != next.chat);
+            if self.excluded.contains(next.chat) || !writer.put(&next, &unclaimed, absorbed.as_ref(), self)? {
+                lost.push(parse(row)?);
+            } else {
+                writer.note(&overwritten)?;
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Who gives up a claim of the record of a chat, which is stored at a revision.
+    fn giver(&self, chat: &str, revision: u64, crm_id: &str) -> Result<Option<String>, Fault> {
+        let is_gone = "SELECT 1 FROM temp.gone WHERE chat = ?1";
+        // What was to absorb it may be staged no longer.
+        let absorbs = "SELECT chat FROM temp.staged WHERE json_extract(rest, '$.absorbed[0]') = ?1 AND chat <> ?1";
+        if self.connection.prepare_cached(is_gone)?.exists([chat])?
+            && let Some(giver) =
+                self.connection.prepare_cached(absorbs)?.query_row([chat], |row| row.get(0)).optional()?
+        {
+            return Ok(Some(giver));
+        }
+        let staged = "SELECT body, revision FROM temp.staged WHERE chat = ?1";
+        let record = self.connection.prepare_cached(staged)?.query_row([chat], read).optional()?;
+        let is_left = |record: &Record| record.revision == revision && record.claim(crm_id).is_none();
+        Ok(record.filter(is_left).map(|record| record.chat.to_string()))
+    }
+}
 
 impl GivesUp for Staged<'_> {
     fn gives_up(&self, chat: &str, revision: u64, crm_id: &str) -> Result<bool, Fault> {
-        // What was to absorb it may be staged no longer.
-        let absorbs = "SELECT 1 FROM temp.staged WHERE json_extract(body, '$.absorbed[0]') = ?1 AND chat <> ?1";
-        if self.0.prepare_cached("SELECT 1 FROM temp.gone WHERE chat = ?1")?.exists([chat])?
-            && self.0.prepare_cached(absorbs)?.exists([chat])?
-        {
-            return Ok(true);
-        }
-        let mut staged = self.0.prepare_cached("SELECT body FROM temp.staged WHERE chat = ?1")?;
-        let mut rows = staged.query([chat])?;
-        let Some(row) = rows.next()? else { return Ok(false) };
-        let Write { record, .. } = parse(row.get_ref(0)?)?;
-        Ok(record.revision == revision && record.claim(crm_id).is_none())
+        let giver = self.giver(chat, revision, crm_id)?.filter(|giver| !self.excluded.contains(giver.as_str()));
+        let Some(giver) = giver else { return Ok(false) };
+        self.relied_on.borrow_mut().insert(giver.into());
+        Ok(true)
     }
 }
 
@@ -219,7 +265,8 @@ impl Progress {
         let sql = "SELECT body, revision FROM contact INDEXED BY contact_open \
                    WHERE instance = ?1 AND chat > ?2 AND state <> 'in_sync' ORDER BY chat LIMIT ?3";
         let mut stored = connection.prepare_cached(sql)?;
-        let sql = "SELECT body FROM temp.staged WHERE chat > ?1 AND state <> 'in_sync' ORDER BY chat LIMIT ?2";
+        let sql =
+            "SELECT body, revision FROM temp.staged WHERE chat > ?1 AND state <> 'in_sync' ORDER BY chat LIMIT ?2";
         let mut staged = connection.prepare_cached(sql)?;
         let mut view = View::new(connection, self)?;
         let (mut open, mut after) = (Vec::new(), start(after));
@@ -227,11 +274,8 @@ impl Progress {
         while open.len() < limit {
             let page = stored.query_map(params![self.id, after, count(limit)], read)?;
             let page: Vec<Record> = page.collect::<Result<_, _>>()?;
-            let mut rows = staged.query(params![after, count(limit)])?;
-            let mut ours: Vec<Record> = Vec::new();
-            while let Some(row) = rows.next()? {
-                ours.push(parse(row.get_ref(0)?)?.record);
-            }
+            let ours = staged.query_map(params![after, count(limit)], read)?;
+            let ours: Vec<Record> = ours.collect::<Result<_, _>>()?;
             let full = [&page, &ours].into_iter().filter(|page| page.len() == limit);
             let end = full.filter_map(|page| page.last()).map(|record| record.chat.clone()).min();
             let is_in = |record: &Record| end.as_ref().is_none_or(|end| record.chat <= *end);
@@ -307,6 +351,7 @@ impl Diff for SqliteDiff {
     async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
         let Self { file, session } = *self;
         blocking(move || {
+            file.place.check()?;
             let _turn = file.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
             session.apply().map_err(|fault| fault.explain(&file.name))

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use super::{
     fault::Fault,
@@ -18,12 +18,48 @@ use crate::ledger::{LedgerError, LedgerErrorKind};
 /// Longer than another process takes to store a large export.
 const BUSY: Duration = Duration::from_secs(20);
 
-/// Opens or makes the ledger at an absolute path.
-pub(super) fn open(path: &Path) -> Result<Connection, Fault> {
+/// Where an open ledger is: by whatever name it was opened, so that all who have it open find the same locks beside it.
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        let path = fs::canonicalize(path)?;
+        Ok(Self { identity: identity(&path)?, path })
+    }
+
+    /// Makes sure that whoever opens the ledger now gets the same file: what is written to one that was moved away is lost, and its
+    /// leases bind nobody.
+    pub(super) fn check(&self) -> Result<(), LedgerError> {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            return Ok(());
+        }
+        let detail = format!("{} was moved, replaced or deleted; open the ledger again", self.path.display());
+        Err(LedgerError::new(LedgerErrorKind::Unavailable, detail))
+    }
+}
+
+/// What tells a file from any other that has its name later; `None` where the system has nothing of the kind.
+#[cfg(unix)]
+fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).map(|found| Some((found.dev(), found.ino())))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    fs::metadata(path).map(|_| None)
+}
+
+/// Opens or makes the ledger at a path.
+pub(super) fn open(path: &Path) -> Result<(Connection, Place), Fault> {
     check_place(path)?;
     make_private(path)?;
     check_owner(path)?;
-    let mut connection = connect(path)?;
+    let place = Place::of(path)?;
+    let mut connection = connect(&place.path)?;
     let began = Instant::now();
     // SQLite does not wait while two processes make one file at the same time.
     while let Err(fault) = prepare(&mut connection, STEPS) {
@@ -32,7 +68,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Fault> {
         }
         sleep(Duration::from_millis(5));
     }
-    Ok(connection)
+    Ok((connection, place))
 }
 
 /// Opens a ledger that is known to be one.
@@ -45,6 +81,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, Fault> {
     }
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Without it, a statement on a table with partial indexes is planned anew each time its parameters change.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA cache_size = -2048;",
     )?;
@@ -117,6 +155,10 @@ fn check_place(path: &Path) -> Result<(), LedgerError> {
     if path.is_dir() {
         return unavailable(format!("{} is a folder; name a file for the ledger", path.display()));
     }
+    // A pipe would be waited for, and a device be made private for everybody.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return unavailable(format!("{} is not a regular file; name a file for the ledger", path.display()));
+    }
     match path.parent() {
         Some(folder) if !folder.is_dir() => {
             unavailable(format!("the folder of the ledger {} does not exist; make it first", path.display()))
@@ -134,7 +176,7 @@ fn make_private(path: &Path) -> Result<(), Fault> {
         Err(error) => return Err(error.into()),
     }
     #[cfg(unix)]
-    if fs::metadata(path)?.len() == 0 {
+    if fs::metadata(path).map(|found| found.is_file() && found.len() == 0)? {
         use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     }

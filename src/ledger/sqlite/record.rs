@@ -8,7 +8,7 @@ use crate::{
     ChatId,
     crm::RowDigest,
     ledger::{Call, Query, Write},
-    record::{Claim, Record},
+    record::{Overwritten, Record},
     time::Timestamp,
 };
 
@@ -135,8 +135,26 @@ struct Link {
     digest: RowDigest,
 }
 
+impl Links {
+    fn of(body: &str) -> Result<Self, Fault> {
+        Ok(serde_json::from_str(body)?)
+    }
+
+    fn claims(&self, crm_id: &str) -> bool {
+        self.claims.iter().any(|claim| *claim.crm_id == *crm_id)
+    }
+}
+
+/// The key in a record's text behind all that is listed. Quotes within texts are escaped, so it stands nowhere else.
+const BEHIND_LINKS: &str = ",\"pushed\":";
+
+/// Whether two texts of one record say the same of its claims and aliases, as nearly all writes do.
+fn have_same_links(one: &str, other: &str) -> bool {
+    one.find(BEHIND_LINKS).is_some_and(|end| other.as_bytes().starts_with(&one.as_bytes()[..end + BEHIND_LINKS.len()]))
+}
+
 /// Whether a claim is new or different, so that it is listed as the record's.
-fn is_listed(before: &Links, claim: &Claim) -> bool {
+fn is_listed(before: &Links, claim: &Link) -> bool {
     let known = before.claims.iter().find(|known| known.crm_id == claim.crm_id);
     known.is_none_or(|known| known.digest != claim.digest)
 }
@@ -153,6 +171,30 @@ impl GivesUp for Call<'_> {
     }
 }
 
+/// The row that a record becomes.
+pub(super) struct Next<'w> {
+    pub(super) chat: &'w str,
+    /// The revision that it was loaded at.
+    pub(super) revision: u64,
+    pub(super) state: &'w str,
+    pub(super) at: Option<i64>,
+    pub(super) is_known: bool,
+    pub(super) body: &'w str,
+}
+
+impl<'w> Next<'w> {
+    pub(super) fn of(record: &'w Record, body: &'w str) -> Self {
+        Self {
+            chat: record.chat.as_str(),
+            revision: record.revision,
+            state: record.status.as_str(),
+            at: record.status.due_at().map(order),
+            is_known: record.is_known(),
+            body,
+        }
+    }
+}
+
 /// What a write has to know of the row that it replaces.
 struct Stored {
     id: i64,
@@ -160,18 +202,21 @@ struct Stored {
     state: Box<str>,
     at: Option<i64>,
     is_known: bool,
-    links: Links,
+    /// `None` if they are those of the record to store.
+    links: Option<Links>,
 }
 
 impl Stored {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>, next: Option<&str>) -> rusqlite::Result<Self> {
+        let text = row.get_ref(5)?.as_str()?;
+        let has_same_links = next.is_some_and(|next| have_same_links(next, text));
         Ok(Self {
             id: row.get(0)?,
             revision: row.get::<_, i64>(1)?.cast_unsigned(),
             state: row.get(2)?,
             at: row.get(3)?,
             is_known: row.get(4)?,
-            links: body(5, row.get_ref(5)?.as_str()?)?,
+            links: if has_same_links { None } else { Some(body(5, text)?) },
         })
     }
 }
@@ -182,7 +227,6 @@ pub(super) struct Writer<'c> {
     instance: i64,
     /// The number of the last claim; `None` until one is needed.
     last_claim: Option<i64>,
-    text: Vec<u8>,
     find: CachedStatement<'c>,
     insert: CachedStatement<'c>,
     update: CachedStatement<'c>,
@@ -195,7 +239,6 @@ impl<'c> Writer<'c> {
             connection,
             instance,
             last_claim: None,
-            text: Vec::new(),
             find: connection.prepare_cached(
                 "SELECT id, revision, state, at, known, body FROM contact WHERE instance = ?1 AND chat = ?2",
             )?,
@@ -214,31 +257,61 @@ impl<'c> Writer<'c> {
     /// Stores a write over the revisions that it was loaded at, and says whether they were still the newest.
     pub(super) fn write(&mut self, write: &Write, call: &impl GivesUp) -> Result<bool, Fault> {
         let Write { record, overwritten, unclaimed, .. } = write;
-        let stored = self.find(&record.chat)?;
-        let absorbed = write.absorbs().map(|(chat, revision)| Ok::<_, Fault>((self.find(chat)?, *revision)));
+        let body = serde_json::to_string(record)?;
+        let is_stored = self.put(&Next::of(record, &body), unclaimed, write.absorbs(), call)?;
+        if is_stored {
+            self.note(overwritten)?;
+        }
+        Ok(is_stored)
+    }
+
+    /// Stores a row as [`write`](Self::write) does.
+    pub(super) fn put(
+        &mut self,
+        next: &Next<'_>,
+        unclaimed: &[Box<str>],
+        absorbs: Option<&(ChatId, u64)>,
+        call: &impl GivesUp,
+    ) -> Result<bool, Fault> {
+        let mut stored = self.find(next.chat, unclaimed.is_empty().then_some(next.body))?;
+        let absorbed = absorbs.map(|(chat, revision)| Ok::<_, Fault>((self.find(chat.as_str(), None)?, *revision)));
         let absorbed = absorbed.transpose()?;
         let is_newest = |stored: Option<&Stored>, revision| stored.map_or(0, |stored| stored.revision) == revision;
-        if !is_newest(stored.as_ref(), record.revision)
+        if !is_newest(stored.as_ref(), next.revision)
             || absorbed.as_ref().is_some_and(|(stored, revision)| !is_newest(stored.as_ref(), *revision))
         {
             return Ok(false);
         }
-        if self.lacks_claim(stored.as_ref(), record, call)? {
+        let before = match &mut stored {
+            Some(stored) => stored.links.take(),
+            None => Some(Links::default()),
+        };
+        let links = before.map(|before| Ok::<_, Fault>((before, Links::of(next.body)?))).transpose()?;
+        if let Some((before, after)) = &links
+            && self.lacks_claim(next.chat, before, after, call)?
+        {
             return Ok(false);
         }
-        let (id, before) = self.store(record, stored)?;
-        self.link(id, &before, record)?;
-        self.unlink(id, &before, unclaimed, Some(record))?;
+        let id = self.store(next, stored.as_ref())?;
+        if let Some((before, after)) = &links {
+            self.link(id, before, after)?;
+            self.unlink(id, before, unclaimed, after)?;
+        }
         if let Some((Some(Stored { id, links, .. }), _)) = absorbed {
-            self.unlink(id, &links, &[], None)?;
+            self.unlink(id, &links.unwrap_or_default(), &[], &Links::default())?;
             self.connection.prepare_cached("DELETE FROM contact WHERE id = ?1")?.execute([id])?;
         }
+        Ok(true)
+    }
+
+    /// Keeps names that were overwritten.
+    pub(super) fn note(&self, overwritten: &[Overwritten]) -> Result<(), Fault> {
         for overwritten in overwritten {
             let sql = "INSERT INTO history (instance, chat, body) VALUES (?1, ?2, ?3)";
             let body = serde_json::to_string(overwritten)?;
             self.connection.prepare_cached(sql)?.execute(params![self.instance, overwritten.chat.as_str(), body])?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Notes how many claims were ever made, so that no number is used again.
@@ -250,23 +323,21 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    fn find(&mut self, chat: &ChatId) -> Result<Option<Stored>, Fault> {
-        Ok(self.find.query_row(params![self.instance, chat.as_str()], Stored::read).optional()?)
+    fn find(&mut self, chat: &str, next: Option<&str>) -> Result<Option<Stored>, Fault> {
+        Ok(self.find.query_row(params![self.instance, chat], |row| Stored::read(row, next)).optional()?)
     }
 
     /// Whether a claim that the write adds or changes is another record's, which does not give it up.
-    fn lacks_claim(&self, stored: Option<&Stored>, record: &Record, call: &impl GivesUp) -> Result<bool, Fault> {
-        let nothing = Links::default();
-        let before = stored.map_or(&nothing, |stored| &stored.links);
-        for claim in record.claims.iter().filter(|claim| is_listed(before, claim)) {
+    fn lacks_claim(&self, chat: &str, before: &Links, after: &Links, call: &impl GivesUp) -> Result<bool, Fault> {
+        for claim in after.claims.iter().filter(|claim| is_listed(before, claim)) {
             let sql = "SELECT chat, revision FROM claim JOIN contact ON contact.id = claim.contact \
                        WHERE claim.instance = ?1 AND crm_id = ?2";
             let mut holder = self.connection.prepare_cached(sql)?;
             let holder: Option<(String, i64)> = holder
                 .query_row(params![self.instance, claim.crm_id], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            if let Some((chat, revision)) = holder.filter(|(chat, _)| chat != record.chat.as_str())
-                && !call.gives_up(&chat, revision.cast_unsigned(), &claim.crm_id)?
+            if let Some((holder, revision)) = holder.filter(|(holder, _)| holder != chat)
+                && !call.gives_up(&holder, revision.cast_unsigned(), &claim.crm_id)?
             {
                 return Ok(true);
             }
@@ -274,40 +345,34 @@ impl<'c> Writer<'c> {
         Ok(false)
     }
 
-    /// Stores the record; returns its number, and what was listed of it so far.
-    fn store(&mut self, record: &Record, stored: Option<Stored>) -> Result<(i64, Links), Fault> {
-        let revision = record.revision + 1;
-        self.text.clear();
-        serde_json::to_writer(&mut self.text, record)?;
-        let body = rusqlite::types::ValueRef::Text(&self.text);
-        let body = rusqlite::types::ToSqlOutput::Borrowed(body);
-        let (state, at, is_known) = (record.status.as_str(), record.status.due_at().map(order), record.is_known());
-        let revision = revision.cast_signed();
+    /// Stores the record; returns its number.
+    fn store(&mut self, next: &Next<'_>, stored: Option<&Stored>) -> Result<i64, Fault> {
+        let Next { chat, state, at, is_known, body, .. } = *next;
+        let revision = (next.revision + 1).cast_signed();
         match stored {
             None => {
-                let chat = record.chat.as_str();
                 self.insert.execute(params![self.instance, chat, revision, state, at, is_known, body])?;
-                Ok((self.connection.last_insert_rowid(), Links::default()))
+                Ok(self.connection.last_insert_rowid())
             }
-            Some(Stored { id, links, state: old_state, at: old_at, is_known: was_known, .. }) => {
-                if (&*old_state, old_at, was_known) == (state, at, is_known) {
-                    self.update_body.execute(params![id, revision, body])?;
+            Some(old) => {
+                if (&*old.state, old.at, old.is_known) == (state, at, is_known) {
+                    self.update_body.execute(params![old.id, revision, body])?;
                 } else {
-                    self.update.execute(params![id, revision, state, at, is_known, body])?;
+                    self.update.execute(params![old.id, revision, state, at, is_known, body])?;
                 }
-                Ok((id, links))
+                Ok(old.id)
             }
         }
     }
 
     /// Lists the claims and aliases that are new or different; those that are not may be another record's by now.
-    fn link(&mut self, id: i64, before: &Links, record: &Record) -> Result<(), Fault> {
-        for claim in &record.claims {
+    fn link(&mut self, id: i64, before: &Links, after: &Links) -> Result<(), Fault> {
+        for claim in &after.claims {
             if is_listed(before, claim) {
                 self.claim(id, &claim.crm_id, claim.digest)?;
             }
         }
-        for alias in record.aliases.iter().filter(|alias| !before.aliases.contains(alias)) {
+        for alias in after.aliases.iter().filter(|alias| !before.aliases.contains(alias)) {
             let sql = "REPLACE INTO alias (instance, alias, contact) VALUES (?1, ?2, ?3)";
             self.connection.prepare_cached(sql)?.execute(params![self.instance, alias.as_str(), id])?;
         }
@@ -331,14 +396,13 @@ impl<'c> Writer<'c> {
     }
 
     /// Forgets claims and aliases that a record no longer has, unless another one has them by now.
-    fn unlink(&self, id: i64, before: &Links, unclaimed: &[Box<str>], record: Option<&Record>) -> Result<(), Fault> {
+    fn unlink(&self, id: i64, before: &Links, unclaimed: &[Box<str>], after: &Links) -> Result<(), Fault> {
         let crm_ids = before.claims.iter().map(|claim| &claim.crm_id).chain(unclaimed);
-        for crm_id in crm_ids.filter(|crm_id| record.is_none_or(|record| record.claim(crm_id).is_none())) {
+        for crm_id in crm_ids.filter(|crm_id| !after.claims(crm_id)) {
             let sql = "DELETE FROM claim WHERE instance = ?1 AND crm_id = ?2 AND contact = ?3";
             self.connection.prepare_cached(sql)?.execute(params![self.instance, crm_id, id])?;
         }
-        let aliases = before.aliases.iter();
-        for alias in aliases.filter(|alias| record.is_none_or(|record| !record.aliases.contains(alias))) {
+        for alias in before.aliases.iter().filter(|alias| !after.aliases.contains(alias)) {
             let sql = "DELETE FROM alias WHERE instance = ?1 AND alias = ?2 AND contact = ?3";
             self.connection.prepare_cached(sql)?.execute(params![self.instance, alias.as_str(), id])?;
         }
@@ -349,10 +413,29 @@ impl<'c> Writer<'c> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Claim, Seen, Status};
 
     #[test]
     fn moments_are_ordered_as_numbers_up_to_the_last_one() {
         let times = [0, 1, 1_700_000_000_000, u64::MAX / 2, u64::MAX / 2 + 1, u64::MAX - 1, u64::MAX];
         assert!(times.map(|time| order(Timestamp(time))).is_sorted_by(|one, next| one < next));
+    }
+
+    #[test]
+    fn only_claims_and_aliases_tell_the_links_of_two_texts_apart() {
+        let text = |record: &Record| serde_json::to_string(record).unwrap();
+        let chat: ChatId = "12025550142@c.us".parse().unwrap();
+        let claim = |crm_id| Claim::new(crm_id, Some(1), RowDigest::default(), None);
+        let base = Record { claims: vec![claim("7,\"pushed\":{}")], ..Record::new(chat.clone()) };
+        let due = Record { status: Status::Due { at: Timestamp(5) }, revision: 9, ..base.clone() };
+        let seen = Record { seen: Some(Seen { name: None, at: Timestamp(5) }), ..base.clone() };
+        for other in [&base, &due, &seen] {
+            assert!(have_same_links(&text(other), &text(&base)) && have_same_links(&text(&base), &text(other)));
+        }
+        let alias = Record { aliases: vec!["1@lid".parse().unwrap()], ..base.clone() };
+        let two = Record { claims: vec![claim("7,\"pushed\":{}"), claim("8")], ..base.clone() };
+        for other in [&alias, &two, &Record::new(chat), &Record { claims: vec![claim("7")], ..base.clone() }] {
+            assert!(!have_same_links(&text(other), &text(&base)) && !have_same_links(&text(&base), &text(other)));
+        }
     }
 }

@@ -82,8 +82,10 @@ CREATE TABLE history (
 CREATE INDEX history_chat ON history (instance, chat);
 "];
 
-/// What a diff stages; in a file that the system deletes when the connection is closed.
+/// What a diff stages; in a file that the system deletes when the connection is closed. A staged row has what its row in `contact` will
+/// have, at the revision that the record was loaded at, and in `rest` what else its write has, if anything.
 pub(super) const SESSION: &str = "
+PRAGMA cache_size = -1024;
 PRAGMA temp_store = FILE;
 PRAGMA temp.journal_mode = OFF;
 PRAGMA temp.cache_size = -1024;
@@ -91,8 +93,12 @@ PRAGMA temp.cache_size = -1024;
 CREATE TEMP TABLE staged (
     id INTEGER PRIMARY KEY,
     chat TEXT NOT NULL UNIQUE,
+    revision INTEGER NOT NULL,
     state TEXT NOT NULL,
-    body TEXT NOT NULL
+    at INTEGER,
+    known INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    rest TEXT
 ) STRICT;
 
 CREATE TEMP TABLE staged_claim (crm_id TEXT PRIMARY KEY, chat TEXT, is_met INTEGER NOT NULL) STRICT, WITHOUT ROWID;

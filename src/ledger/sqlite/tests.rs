@@ -198,7 +198,7 @@ async fn a_damaged_page_is_damaged() -> Outcome {
     let file = InFile::open().await;
     file.store(0..2_000).await?;
     file.number("PRAGMA wal_checkpoint(TRUNCATE)");
-    let path = file.ledger.file.path.clone();
+    let path = file.ledger.file.place.path.clone();
     let mut bytes = std::fs::read(&path)?;
     for page in bytes.chunks_mut(4096).skip(12) {
         page[..64].fill(0xff);
@@ -223,7 +223,7 @@ async fn a_write_that_is_not_allowed_says_so() -> Outcome {
 async fn whoever_waits_for_too_long_is_told_that_the_file_is_busy() -> Outcome {
     let file = InFile::open().await;
     file.connection().busy_timeout(Duration::from_millis(50))?;
-    let other = Connection::open(&file.ledger.file.path)?;
+    let other = Connection::open(&file.ledger.file.place.path)?;
     other.execute_batch("BEGIN IMMEDIATE")?;
     let error = file.store(0..1).await.unwrap_err();
     assert_eq!(error.kind(), LedgerErrorKind::Busy);
@@ -312,13 +312,13 @@ async fn a_ledger_in_use_takes_the_step_of_a_later_version() -> Outcome {
     file.store(0..30).await?;
     let step = "ALTER TABLE contact ADD COLUMN pretend INTEGER NOT NULL DEFAULT 7";
     let later: Vec<&str> = STEPS.iter().copied().chain([step]).collect();
-    let mut other = Connection::open(&file.ledger.file.path)?;
+    let mut other = Connection::open(&file.ledger.file.place.path)?;
     prepare(&mut other, &later).unwrap();
     assert_eq!(version(&other), FIRST_VERSION + 1);
     let sum: i64 = other.query_row("SELECT sum(pretend) FROM contact", [], |row| row.get(0))?;
     assert_eq!(sum, 7 * 30);
     // This version does not open it any more.
-    let error = SqliteLedger::open(&file.ledger.file.path).await.unwrap_err();
+    let error = SqliteLedger::open(&file.ledger.file.place.path).await.unwrap_err();
     assert_eq!(error.kind(), LedgerErrorKind::Version);
     Ok(())
 }

@@ -1,4 +1,8 @@
 use super::*;
+use crate::{
+    ContactName,
+    record::{Event, Failure, Policy, Wish, decide},
+};
 
 const MAX_WAIT: Duration = Duration::from_secs(60);
 const T: Timestamp = Timestamp(1_000_000_000);
@@ -11,13 +15,17 @@ fn chat(n: usize) -> ChatId {
     format!("1202555{n:04}@c.us").parse().unwrap()
 }
 
+fn record(n: usize) -> Record {
+    Record::new(chat(n))
+}
+
 fn open() -> Gate {
-    Gate::new(MAX_WAIT, None, T)
+    Gate::new(MAX_WAIT, &InstanceState::default(), T)
 }
 
 /// A call for a contact fails.
 fn fail(gate: &mut Gate, n: usize, kind: ErrorKind) -> Verdict {
-    gate.failed(&Error::new(kind), Some(&chat(n)), seconds(2), T)
+    gate.failed(&Error::new(kind), Some(&record(n)), seconds(2), T)
 }
 
 fn asks(kind: ErrorKind, wait: u64) -> Error {
@@ -45,8 +53,9 @@ fn what_to_try_is_told_by_whoever_shuts_it() {
 fn p5_none_passes_before_retry_after_and_then_one_probe() {
     for kind in [ErrorKind::RateLimited, ErrorKind::Server, ErrorKind::Rejected, ErrorKind::Unclear] {
         let mut gate = open();
-        let verdict = gate.failed(&asks(kind, 7), Some(&chat(0)), seconds(1), T);
-        assert_eq!(verdict, Verdict::Settled(Blame::Instance), "any error can ask to wait");
+        let verdict = gate.failed(&asks(kind, 7), Some(&record(0)), seconds(1), T);
+        let blame = if kind == ErrorKind::RateLimited { Blame::Instance } else { Blame::Unclear };
+        assert_eq!(verdict, Verdict::Settled(blame), "any error can ask to wait, and may be about this contact alone");
         let end = T.after(seconds(7));
         assert_eq!(gate.wait(), Some(Wait::new(kind, T, end)));
         assert_eq!(gate.passage(T.after(Duration::from_millis(6_999))), Passage::Wait(end));
@@ -63,7 +72,7 @@ fn p5_the_later_end_of_two_waits_wins() {
     for (one, other) in [(60, 1), (1, 60)] {
         let mut gate = open();
         for wait in [one, other] {
-            gate.failed(&asks(ErrorKind::RateLimited, wait), Some(&chat(0)), seconds(1), T);
+            gate.failed(&asks(ErrorKind::RateLimited, wait), Some(&record(0)), seconds(1), T);
         }
         assert_eq!(gate.passage(T), Passage::Wait(T.after(seconds(60))));
     }
@@ -72,7 +81,7 @@ fn p5_the_later_end_of_two_waits_wins() {
 #[test]
 fn a_wait_longer_than_the_run_waits_ends_it() {
     let mut gate = open();
-    gate.failed(&asks(ErrorKind::QuotaReached, 61), Some(&chat(0)), seconds(1), T);
+    gate.failed(&asks(ErrorKind::QuotaReached, 61), Some(&record(0)), seconds(1), T);
     assert_eq!(gate.passage(T), Passage::Closed);
 }
 
@@ -81,7 +90,7 @@ fn the_longest_wait_counts_from_the_first_closing_over_all_probes() {
     let mut gate = open();
     let mut now = T;
     while let Passage::Free | Passage::Probe = gate.passage(now) {
-        gate.failed(&Error::new(ErrorKind::SessionNotReady), Some(&chat(0)), seconds(1), now);
+        gate.failed(&Error::new(ErrorKind::SessionNotReady), Some(&record(0)), seconds(1), now);
         now = now.after(PAUSE);
     }
     assert_eq!((gate.passage(now), now), (Passage::Closed, T.after(seconds(75))));
@@ -158,7 +167,7 @@ fn a_success_clears_the_suspicion_and_a_read_does_not() {
     gate.well(later);
     assert_eq!(gate.passage(later), Passage::Free);
     assert_eq!(
-        gate.failed(&Error::new(ErrorKind::Forbidden), Some(&chat(1)), seconds(1), later),
+        gate.failed(&Error::new(ErrorKind::Forbidden), Some(&record(1)), seconds(1), later),
         Verdict::Settled(Blame::Contact)
     );
 }
@@ -181,27 +190,54 @@ fn a_read_that_works_opens_it_after_a_wait_and_not_after_failed_writes() {
 #[test]
 fn a_wait_that_an_earlier_run_was_asked_for_still_holds() {
     let wait = Wait::new(ErrorKind::QuotaReached, T.before(seconds(100)), T.after(seconds(5)));
-    let gate = Gate::new(MAX_WAIT, Some(wait), T);
+    let gate = Gate::new(MAX_WAIT, &InstanceState { wait: Some(wait), ..InstanceState::default() }, T);
     assert_eq!((gate.passage(T), gate.reason()), (Passage::Wait(T.after(seconds(5))), Some(ErrorKind::QuotaReached)));
     let over = Wait::new(ErrorKind::QuotaReached, T.before(seconds(100)), T);
-    assert_eq!(Gate::new(MAX_WAIT, Some(over), T).passage(T), Passage::Free);
+    assert_eq!(
+        Gate::new(MAX_WAIT, &InstanceState { wait: Some(over), ..InstanceState::default() }, T).passage(T),
+        Passage::Free
+    );
 }
 
 #[test]
 fn a_wait_of_a_clock_that_was_ahead_lasts_for_its_length() {
     let ahead = T.after(seconds(300_000_000));
     let wait = Wait::new(ErrorKind::RateLimited, ahead, ahead.after(seconds(7)));
-    assert_eq!(Gate::new(MAX_WAIT, Some(wait), T).passage(T), Passage::Wait(T.after(seconds(7))));
+    assert_eq!(
+        Gate::new(MAX_WAIT, &InstanceState { wait: Some(wait), ..InstanceState::default() }, T).passage(T),
+        Passage::Wait(T.after(seconds(7)))
+    );
 }
 
 #[test]
 fn any_duration_is_taken() {
-    let mut gate = Gate::new(Duration::MAX, None, T);
+    let mut gate = Gate::new(Duration::MAX, &InstanceState::default(), T);
     let error = Error::new(ErrorKind::RateLimited).with_retry_after(Duration::MAX);
-    gate.failed(&error, Some(&chat(0)), Duration::MAX, T);
+    gate.failed(&error, Some(&record(0)), Duration::MAX, T);
     assert_eq!(gate.passage(T), Passage::Wait(Timestamp::MAX));
     for n in 0..STREAK {
-        gate.failed(&Error::new(ErrorKind::Server), Some(&chat(n)), Duration::MAX, T);
+        gate.failed(&Error::new(ErrorKind::Server), Some(&record(n)), Duration::MAX, T);
     }
     assert_eq!(gate.passage(Timestamp::MAX), Passage::Probe);
+}
+
+#[test]
+fn p6_a_contact_that_is_refused_again_after_others_worked_is_to_blame() {
+    let refused = |at: Timestamp, kind| {
+        let wish = Wish::plain(ContactName::new("Ann", "").unwrap());
+        let (policy, event) = (Policy::default(), Event::claimed("crm-1", wish));
+        let due = decide(&record(0), event, &policy, at).record;
+        let begun = decide(&due, Event::Begin { run: 1 }, &policy, at).record;
+        decide(&begun, Event::Failed(Failure::new(&Error::new(kind), Blame::Unclear, 0.0)), &policy, at).record
+    };
+    let worked = InstanceState { worked_at: Some(T), ..InstanceState::default() };
+    for (refused_at, kind, is_to_blame) in [
+        (T.before(seconds(1)), ErrorKind::Rejected, true),
+        (T, ErrorKind::Rejected, false),
+        (T.before(seconds(1)), ErrorKind::Server, false),
+    ] {
+        let mut gate = Gate::new(MAX_WAIT, &worked, T);
+        let verdict = gate.failed(&Error::new(ErrorKind::Rejected), Some(&refused(refused_at, kind)), seconds(1), T);
+        assert_eq!(verdict == Verdict::Settled(Blame::Contact), is_to_blame, "{kind:?} at {refused_at:?}");
+    }
 }

@@ -11,7 +11,7 @@ fn chat(n: usize) -> ChatId {
 
 fn change(n: usize, outcome: Outcome) -> Change {
     let (crm_id, after) = (format!("crm-{n}").into(), format!("Bob {n}"));
-    Change { chat: chat(n), crm_id, action: Verb::Create, before: None, after, cause: Cause::New, outcome }
+    Change { chat: chat(n), crm_id, action: Action::Create, before: None, after, cause: Cause::New, outcome }
 }
 
 fn refusal() -> Refusal {
@@ -64,7 +64,7 @@ fn a_summary_is_one_line_that_names_the_rare_counts_only_if_there_are_any() {
 fn a_report_shows_what_needs_a_person_and_a_plan_shows_all() {
     let parked = Outcome::Parked { kind: ErrorKind::Rejected, message: Some("no such number".into()) };
     let waits = change(2, Outcome::Due { at: Timestamp(1), kind: None });
-    let renamed = Change { before: Some("Mum".into()), action: Verb::Rename, ..change(3, Outcome::Planned) };
+    let renamed = Change { before: Some("Mum".into()), action: Action::Rename, ..change(3, Outcome::Planned) };
     let changes = vec![change(1, parked), waits, renamed];
     let untagged = [("Leed".into(), 2), ("Lost".into(), 1)].into();
     let report = Report {

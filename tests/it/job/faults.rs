@@ -45,9 +45,16 @@ async fn a_command_line_that_cannot_be_understood_is_refused_in_one_line() {
         (&["--in-flight", "1.5"], "--in-flight: \"1.5\""),
         (&["--wait", "-5"], "--wait: \"-5\""),
         (&["--wait", "1m"], "--wait: \"1m\""),
-        (&["--region", "Narnia"], "--region: "),
+        (
+            &["--region", "Narnia"],
+            "--region: \"Narnia\": unknown country; give its English name or its two letter code",
+        ),
         (&["--tags", "Lead,Lead=VIP"], "--tags: "),
         (&["--instance", ""], "--instance: "),
+        (
+            &["--intake-only", "--ledger", "memory"],
+            "--intake-only: a ledger in memory would lose the wishes; name a file",
+        ),
     ];
     for (args, words) in wrong {
         end(desk.job(args)).await.was_refused(words);
@@ -67,18 +74,28 @@ async fn an_export_that_cannot_be_read_is_refused_before_anything_is_made() {
     let desk = Desk::new();
     desk.write("empty.csv", "");
     desk.write("colours.csv", "colour,size\nred,3\n");
+    desk.write("book.xlsx", "PK\u{3}\u{4}\u{14}\0\u{6}\0");
+    let row = r#"{"id": 1, "first_name": "Ada", "phone": "+1 202 555 0101"}"#;
+    desk.write("array.json", &format!("[{row}]"));
+    desk.write("pretty.jsonl", &format!("\n[\n{row},\n{row}\n]\n"));
     fs::create_dir(desk.path("folder")).unwrap();
+    fs::create_dir(desk.path("folder.jsonl")).unwrap();
     for command in ["run", "plan"] {
         for (file, words) in [
             ("missing.csv", "cannot open the CRM export missing.csv: "),
             ("empty.csv", "empty.csv: the file is empty"),
             ("colours.csv", "colours.csv: no column for "),
-            ("folder", "folder: "),
+            ("folder", "folder: the source cannot be read: Is a directory"),
+            ("folder.jsonl", "folder.jsonl: the source cannot be read: Is a directory"),
+            ("book.xlsx", "book.xlsx: a spreadsheet; export it as CSV"),
+            ("array.json", "array.json: a JSON array; write one object per line"),
+            ("pretty.jsonl", "pretty.jsonl: a JSON array; write one object per line"),
         ] {
             desk.run(&format!("{command} --crm {file}")).await.was_refused(words);
         }
     }
-    assert_eq!(desk.files(), ["colours.csv", "empty.csv", "folder"]);
+    let files = ["array.json", "book.xlsx", "colours.csv", "empty.csv", "folder", "folder.jsonl", "pretty.jsonl"];
+    assert_eq!(desk.files(), files, "no ledger was made");
 }
 
 #[tokio::test]
@@ -104,6 +121,61 @@ async fn a_file_that_is_no_usable_ledger_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_header_without_what_every_row_needs_is_told_the_names_to_use() {
+    let desk = Desk::new();
+    desk.write("crm.csv", "Kundennr,Vorname,Handy\n7,Ada,+447700900123\n");
+    let ended = desk.run("--crm crm.csv").await.with(1);
+    for word in
+        ["\"Kundennr\"", "an id (id, Record ID", "a phone or chat id (phone, mobile", "a name (first_name, last_name"]
+    {
+        assert!(ended.err.contains(word), "{word}\n{ended}");
+    }
+    assert!(!ended.err.contains("mapping"), "the job takes none\n{ended}");
+}
+
+/// A device such as `/dev/null` would be made private for all by a job that root runs; a pipe stands for it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_ledger_that_is_no_regular_file_is_refused_with_its_permissions_untouched() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let desk = Desk::with_people(1, "Bob");
+    assert!(std::process::Command::new("mkfifo").arg(desk.path("pipe")).status().unwrap().success());
+    fs::set_permissions(desk.path("pipe"), fs::Permissions::from_mode(0o666)).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(desk.path("socket")).unwrap();
+    symlink("pipe", desk.path("link")).unwrap();
+    for ledger in ["pipe", "link", "socket"] {
+        for command in ["run", "plan"] {
+            let ended = desk.run(&format!("{command} --crm crm.csv --ledger {ledger}")).await;
+            ended.was_refused(&format!("{ledger} is not a regular file; name a file for the ledger"));
+        }
+    }
+    assert_eq!(fs::metadata(desk.path("pipe")).unwrap().permissions().mode() & 0o777, 0o666);
+    assert_eq!(desk.files(), ["crm.csv", "link", "pipe", "socket"]);
+}
+
+#[tokio::test]
+async fn an_instance_or_a_token_alone_never_leads_to_the_stand_in() {
+    let desk = Desk::with_people(1, "Bob");
+    let mut job = desk.job(["--crm", "crm.csv"]);
+    job.env("WAWP_ACCESS_TOKEN", "s3cret");
+    end(job).await.was_refused("--instance or WAWP_INSTANCE_ID");
+    desk.run("--crm crm.csv --instance shop").await.was_refused("set WAWP_ACCESS_TOKEN");
+    assert_eq!(desk.files(), ["crm.csv"]);
+}
+
+#[tokio::test]
+async fn the_sample_is_never_written_to_a_real_address_book() {
+    let (desk, server) = (Desk::new(), WawpServer::start().await);
+    for command in ["run", "plan"] {
+        let mut job = desk.job([command]);
+        job.env("WAWP_BASE_URL", server.url());
+        job.env("WAWP_INSTANCE_ID", server.instance().as_str()).env("WAWP_ACCESS_TOKEN", server.token());
+        end(job).await.was_refused("name your CRM export with --crm; the sample is for the stand-in server only");
+    }
+    assert_eq!((server.reads(), desk.files()), (0, vec![]));
+}
+
+#[tokio::test]
 async fn settings_that_cannot_work_are_refused_before_a_ledger_is_made() {
     let desk = Desk::with_people(1, "Bob");
     let with = |url: &str, instance: &str, token: &str| {
@@ -115,7 +187,11 @@ async fn settings_that_cannot_work_are_refused_before_a_ledger_is_made() {
     with("https://api.wawp.net", "", "s3cret").await.was_refused("--instance or WAWP_INSTANCE_ID");
     with("api.wawp.net", "shop", "s3cret").await.was_refused("base URL");
     with("ftp://api.wawp.net", "shop", "s3cret").await.was_refused("neither https nor http");
-    with("http://api.wawp.net", "shop", "s3cret").await.was_refused("plain http would show the token to others");
+    with("http://api.wawp.net", "shop", "s3cret")
+        .await
+        .was_refused("plain http would show the token to others; use https");
+    let ended = with("http://api.wawp.net", "shop", "s3cret").await;
+    assert!(!ended.err.contains("allow_plain_http"), "the job has no such flag\n{ended}");
     assert_eq!(desk.files(), ["crm.csv"]);
 }
 

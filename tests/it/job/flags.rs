@@ -8,7 +8,10 @@ use super::{Desk, assert_people, chat, people};
 async fn region_reads_national_phones_and_without_it_they_are_refused() {
     let desk = Desk::new();
     desk.write("crm.csv", "id,first_name,phone\n1,Yui,090-1234-5678\n");
-    desk.run("plan --crm crm.csv").await.with(3).says("1 refused");
+    let refused = desk.run("plan --crm crm.csv").await.with(3).says("1 refused");
+    refused.says("write it with + and the country code, or pass --region (bad_phone)");
+    let refused = desk.run("plan --crm crm.csv --json").await.with(3);
+    assert!(refused.out.contains("or pass --region\""), "{refused}");
     desk.run("plan --crm crm.csv --region JP").await.with(2).says("+ 819012345678@c.us: \"Yui\"");
 }
 
@@ -40,13 +43,14 @@ async fn tags_show_the_stages_that_are_listed_and_no_other() {
 #[tokio::test]
 async fn rate_sets_the_pace_and_0_lifts_it() {
     let desk = Desk::with_people(10, "Bob");
-    for (flags, seconds) in [("", 0.2), ("--rate 4", 2.5), ("--rate 0.5", 20.0), ("--rate 0", 0.0)] {
+    // Ten calls, and eleven reads before them: each contact, and whose account it is.
+    for (flags, seconds) in [("", 0.42), ("--rate 4", 5.25), ("--rate 0.5", 42.0), ("--rate 0", 0.0)] {
         let ended = desk.run(&format!("plan --crm crm.csv --json {flags}")).await.with(2);
         assert_eq!(ended.summary()["seconds"], seconds, "{flags}");
     }
     let server = WawpServer::start().await;
     let ended = desk.run_at(&server, "plan --json --rate 1").await.with(2);
-    assert_eq!(ended.summary()["seconds"], 10.0, "a real server is called once a second");
+    assert_eq!(ended.summary()["seconds"], 21.0, "a real server is called once a second");
 }
 
 #[tokio::test]
@@ -92,4 +96,49 @@ async fn the_instance_and_the_server_may_come_from_the_environment() {
     job.env("WAWP_INSTANCE_ID", server.instance().as_str()).env("WAWP_ACCESS_TOKEN", server.token());
     super::end(job).await.with(0).says("1 created");
     assert_people(&server, 1, "Bob");
+}
+
+/// Nothing is called here: a job that only takes wishes in asks no server.
+#[tokio::test]
+async fn an_instance_and_a_token_mean_wawp_itself_and_the_first_line_says_so() {
+    let desk = Desk::with_people(20, "Bob");
+    let job = |flags: &[&str]| {
+        let mut job = desk.job(["--crm", "crm.csv", "--intake-only"]);
+        job.args(flags).env("WAWP_INSTANCE_ID", "shop").env("WAWP_ACCESS_TOKEN", "s3cret");
+        super::end(job)
+    };
+    let ended = job(&[]).await.with(0);
+    assert_eq!(ended.out.lines().next(), Some("the server is https://api.wawp.net, the instance shop"), "{ended}");
+    let ended = ended.says("plan: 20 to create, 0 to rename, 0 unchanged, 0 refused; no call here, a run pushes them");
+    assert!(!ended.out.contains("20 calls"), "no call is planned\n{ended}");
+    assert_eq!(job(&["--json"]).await.with(0).lines()[0]["server"], "https://api.wawp.net");
+    let ended = job(&["--base-url", "http://127.0.0.1:1"]).await.with(0);
+    assert_eq!(ended.out.lines().next(), Some("the server is http://127.0.0.1:1, the instance shop"), "{ended}");
+}
+
+#[tokio::test]
+async fn what_was_only_taken_in_is_pushed_by_the_next_run() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "--intake-only").await.with(0).says("3 waiting");
+    assert_eq!((server.reads(), server.calls()), (0, vec![]));
+    desk.run_at(&server, "").await.with(0).says("3 created");
+    assert_people(&server, 3, "Bob");
+}
+
+#[tokio::test]
+async fn one_call_is_no_plural_and_a_short_time_is_no_zero() {
+    let desk = Desk::with_people(1, "Bob");
+    let ended = desk.run("--crm crm.csv").await.with(0);
+    ended.says("; 1 call, less than a second\n").says("; 1 call, 0.");
+}
+
+#[tokio::test]
+async fn rows_that_are_missing_are_asked_about_in_whole_sentences() {
+    let (desk, server) = (Desk::with_people(40, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    desk.write("crm.csv", &people(5, "Bob"));
+    let stopped = desk.run_at(&server, "").await.with(1);
+    let words = "is the export only a part of the CRM? If it is, pass --changes. \
+                 Else look at it with `sync_job plan`, and pass --yes to go on";
+    assert!(stopped.err.contains(words), "{stopped}");
 }

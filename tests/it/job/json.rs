@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use wawp_contacts::testkit::{Answer, WawpServer};
+
 use super::{Desk, Ended};
 
 const SUMMARY: [&str; 19] = [
@@ -41,7 +43,8 @@ impl Ended {
         keys.sort_unstable();
         documented.sort_unstable();
         assert_eq!(keys, documented);
-        let (changes, refusals): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line["type"] == "change");
+        let (changes, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line["type"] == "change");
+        let refusals: Vec<_> = others.into_iter().filter(|line| line["type"] != "note").collect();
         assert!(refusals.iter().all(|line| line["type"] == "refusal"), "{self}");
         (changes, refusals, summary)
     }
@@ -85,5 +88,71 @@ async fn a_second_run_is_a_format_and_a_summary() {
         let ended = desk.run(args).await.with(0);
         let (changes, refusals, summary) = ended.body(&args[..args.find(' ').unwrap()]);
         assert_eq!((changes.len(), refusals.len(), &summary["unchanged"]), (0, 0, &3.into()), "{ended}");
+    }
+}
+
+impl Ended {
+    /// The notes, each without its type, as they are written.
+    #[track_caller]
+    fn notes(&self) -> Vec<String> {
+        let notes = self.lines().into_iter().filter(|line| line["type"] == "note");
+        notes
+            .map(|mut note| {
+                note.as_object_mut().unwrap().remove("type");
+                note.to_string()
+            })
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn a_note_of_the_text_is_a_line_before_the_summary() {
+    let (desk, long) = (Desk::new(), "long ".repeat(40));
+    desk.write(
+        "crm.csv",
+        &format!(
+            "id,first_name,phone,stage\n1,Ada,+12025550001,Other\n1,Ada,+12025550001,Other\n\
+             2,{long},+12025550002,\n3,Cy,+12025550003,\n"
+        ),
+    );
+    for command in ["plan", "run"] {
+        let ended = desk.run(&format!("{command} --crm crm.csv --json")).await;
+        let notes = [
+            r#"{"crm_id":"1","note":"repeated"}"#,
+            r#"{"note":"untagged","rows":2,"stage":"Other"}"#,
+            r#"{"crm_id":"2","note":"shortened"}"#,
+        ];
+        assert_eq!(ended.notes(), notes, "{ended}");
+        assert_eq!(ended.summary()["type"], "summary", "{ended}");
+    }
+    desk.write("crm.csv", "id,first_name,phone\n1,Ada,+12025550001\n2,Bo,+12025550002\n");
+    let left = r#"{"chat_id":"12025550003@c.us","crm_id":"3","name":"Cy","note":"left","reason":"gone"}"#;
+    let ended = desk.run("--crm crm.csv --json").await.with(0);
+    assert_eq!(ended.notes(), [left], "{ended}");
+}
+
+#[tokio::test]
+async fn a_book_that_cannot_be_read_is_a_note() {
+    let (desk, server) = (Desk::with_people(40, "Bob"), WawpServer::start().await);
+    server.refuse_reads(Answer::invalid_param("no"));
+    let ended = desk.run_at(&server, "--json --tags Lead").await.with(0);
+    assert_eq!(ended.notes(), [r#"{"kind":"rejected","note":"unread"}"#], "{ended}");
+}
+
+/// P11: what a CRM, a phone or a server says can do nothing to a terminal.
+#[tokio::test]
+async fn a_line_holds_no_control_and_no_bidi_character_and_loses_none() {
+    let (desk, id) = (Desk::new(), "c\u{9b}31m\u{1}\u{7f}\u{85}\u{200e}\u{202e}\u{2066}\u{2028}\u{61c}\u{e0001}r");
+    desk.write("crm.csv", &format!("id,first_name,phone\n{id},Bob,none\n"));
+    for command in ["plan", "run"] {
+        let ended = desk.run(&format!("{command} --crm crm.csv --json")).await.with(3);
+        let shown = format!("{}{}", ended.out, ended.err);
+        let is_bad = |char: &char| {
+            (char.is_control() && *char != '\n')
+                || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        let bad: Vec<char> = shown.chars().filter(is_bad).collect();
+        assert!(bad.is_empty(), "{bad:?} in {shown:?}");
+        assert_eq!(ended.body(command).1[0]["crm_id"], id, "{ended}");
     }
 }

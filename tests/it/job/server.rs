@@ -112,7 +112,10 @@ async fn a_second_job_takes_its_rows_in_and_leaves_the_calls_to_the_first() {
         let second = desk.run_at(&server, flags).await.with(0);
         assert!(second.out.ends_with("0 calls, 0.0 s\n") || second.out.contains("; 0 calls"), "{second}");
     }
-    desk.run_at(&server, "plan").await.says("pushes for this instance already");
+    desk.run_at(&server, "plan").await.says("holds this instance");
+    let told = desk.run_at(&server, "plan --json").await;
+    let notes: Vec<_> = told.lines().into_iter().filter(|line| line["note"] == "pushed_by").collect();
+    assert!(notes.len() == 1 && notes[0]["owner"].as_str().unwrap().starts_with("process "), "{told}");
     ended(first).await.with(0).says("3 created");
     let names: Vec<String> = server.calls().iter().map(wawp_contacts::testkit::Call::name).collect();
     assert_eq!(names.len(), 3, "{names:?}");

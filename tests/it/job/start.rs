@@ -1,12 +1,18 @@
 //! The first minutes: no set-up, the sample export, the stand-in server.
 
-use super::{Desk, end, people};
+use std::fs;
+
+use wawp_contacts::testkit::WawpServer;
+
+use super::{Desk, chat, end, people};
 
 #[tokio::test]
 async fn a_first_run_needs_no_set_up_and_a_second_makes_no_call() {
     let desk = Desk::new();
     let first = desk.run("--rate 0").await.with(3);
     let first = first.says("using the stand-in server inside this job").says("45 to create").says("45 created");
+    let first = first.says("+ 12025550103@c.us: \"Bob [Lead]\" (new)");
+    assert!(!first.out.contains("which no tag is set for"), "each stage of the sample has a tag\n{first}");
     assert_eq!(first.err, "", "{first}");
     desk.run("").await.with(3).says("45 unchanged, 15 refused, 0 parked, 0 waiting").says("; 0 calls");
     assert!(desk.files().contains(&"sync_job.ledger".to_owned()), "{:?}", desk.files());
@@ -61,4 +67,41 @@ async fn a_reader_that_goes_away_stops_no_run_half_way() {
         let plan = format!("plan --crm crm.csv --ledger {ledger}");
         end(desk.job(plan.split_whitespace())).await.with(0).says("5 unchanged");
     }
+}
+
+/// The lines of the README's section about the job, as the words of a command line.
+fn lines_of_the_readme() -> Vec<Vec<String>> {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let section = readme.split("\n## ").find(|section| section.starts_with("The job\n")).unwrap();
+    let lines = section.lines().filter_map(|line| line.strip_prefix("cargo run --example sync_job -- "));
+    let words = |(n, part): (usize, &str)| -> Vec<String> {
+        if n % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(Into::into).collect() }
+    };
+    lines.map(|line| line.split('"').enumerate().flat_map(words).collect()).collect()
+}
+
+#[tokio::test]
+async fn each_job_line_of_the_readme_does_what_is_said_of_it() {
+    let (desk, server) = (Desk::with_people(2, "Bob"), WawpServer::start().await);
+    fs::rename(desk.path("crm.csv"), desk.path("contacts.csv")).unwrap();
+    desk.write("one.csv", "id,first_name,phone,stage\ncrm-0,Zoe,(202) 555-0000,Customer\n");
+    let lines = lines_of_the_readme();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let run = |line: usize| {
+        let mut job = desk.job(&lines[line]);
+        job.env("WAWP_BASE_URL", server.url());
+        job.env("WAWP_INSTANCE_ID", server.instance().as_str()).env("WAWP_ACCESS_TOKEN", server.token());
+        end(job)
+    };
+    run(0).await.with(2).says("+ 12025550000@c.us: \"Bob 0 [Lead]\"");
+    run(1).await.with(0).says("2 created");
+    let calls = server.calls().len();
+    run(2).await.with(0).says("1 to rename");
+    assert_eq!(server.calls().len(), calls, "the third takes in only");
+    desk.write(
+        "contacts.csv",
+        "id,first_name,phone,stage\ncrm-0,Zoe,(202) 555-0000,Customer\ncrm-1,Bob 1,+12025550001,Lead\n",
+    );
+    run(1).await.with(0).says("1 renamed");
+    server.assert_contact(&chat(0), "Zoe [Customer]");
 }

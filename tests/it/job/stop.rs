@@ -7,12 +7,15 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Child,
 };
-use wawp_contacts::testkit::WawpServer;
+use wawp_contacts::testkit::{Answer, WawpServer};
 
 use super::{Desk, assert_people, chat, ended, until, until_calls};
 
 /// A call that is not answered while a test watches.
 const HANGS: Duration = Duration::from_secs(20);
+
+/// What a run says that was told to stop before its rows took effect.
+const NOTHING_TOOK_EFFECT: &str = "told to stop before any row took effect; run again";
 
 async fn signal(job: &Child, signal: &str) {
     let id = job.id().expect("the job is still there").to_string();
@@ -51,6 +54,7 @@ async fn ctrl_c_makes_no_new_call_and_keeps_the_answers_in_flight() {
         signal(&job, "-INT").await;
         let ended = ended(job).await.with(3).says("stopping: no new call");
         let ended = ended.says(&format!("{in_flight} created, ")).says(&format!("{} waiting", 12 - in_flight));
+        let ended = ended.says(&format!("told to stop; run again for the {} that wait\n", 12 - in_flight));
         assert!(!ended.out.contains("12 of 12"), "what waits is not done\n{ended}");
         assert_eq!((server.calls().len(), ended.err.as_str()), (in_flight, ""), "{ended}");
 
@@ -69,10 +73,30 @@ async fn ctrl_c_ends_a_wait_for_an_instance_that_may_not_be_called() {
     while !lines.next_line().await.unwrap().expect("a word about waiting").starts_with("waiting") {}
     let asked = server.reads();
     signal(&job, "-INT").await;
+    let mut rest = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        rest.push(line);
+    }
+    assert!(rest.iter().any(|line| line == NOTHING_TOOK_EFFECT), "{rest:#?}");
     ended(job).await.with(3);
     assert_eq!((server.reads(), server.calls()), (asked, vec![]));
     server.log_in();
     desk.run_at(&server, "").await.with(0).says("3 created");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_wait_half_way_and_says_how_many_wait() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    server.on_update(&chat(1)).answer(Answer::too_many_requests(Duration::from_secs(40))).once();
+    let mut job = desk.job_at(&server, "").spawn().unwrap();
+    let mut lines = BufReader::new(job.stdout.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("a word about waiting").starts_with("waiting") {}
+    signal(&job, "-TERM").await;
+    while lines.next_line().await.unwrap().expect("a word about stopping")
+        != "told to stop; run again for the 2 that wait"
+    {}
+    ended(job).await.with(3);
+    assert_eq!(server.calls().len(), 2);
 }
 
 #[tokio::test]
@@ -114,4 +138,60 @@ async fn a_job_that_is_killed_costs_at_most_one_repeat_per_call_in_flight() {
         assert_repeats(&server, 40, in_flight);
         desk.run_at(&server, "").await.with(0).says("40 unchanged").says("; 0 calls");
     }
+}
+
+impl Desk {
+    /// A pipe in place of the export, which stalls after this text, and its other end.
+    async fn stalling_export(&self, text: &'static str) -> std::fs::File {
+        let pipe = self.path("crm.csv");
+        let writer = tokio::task::spawn_blocking(move || {
+            let mut pipe = std::fs::OpenOptions::new().write(true).open(pipe).unwrap();
+            std::io::Write::write_all(&mut pipe, text.as_bytes()).unwrap();
+            pipe
+        });
+        tokio::time::timeout(super::HUNG, writer).await.expect("the job opens its export").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn one_signal_ends_a_job_whose_export_stalls_and_none_of_its_rows_takes_effect() {
+    let header = "id,first_name,phone\n1,Bob,+12025550000\n2,Ada";
+    for (flags, text, name, words) in [
+        ("", header, "-TERM", NOTHING_TOOK_EFFECT),
+        ("--json", header, "-INT", "told to stop; run again"),
+        ("", "id,first", "-TERM", "told to stop before the first row could be read"),
+        ("--intake-only", header, "-INT", "told to stop; none of the rows took effect"),
+    ] {
+        let (desk, server) = (Desk::new(), WawpServer::start().await);
+        assert!(std::process::Command::new("mkfifo").arg(desk.path("crm.csv")).status().unwrap().success());
+        let job = desk.job_at(&server, flags).spawn().unwrap();
+        let pipe = desk.stalling_export(text).await;
+        // The job has to come to the stall, and not only to its start.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        signal(&job, name).await;
+        let ended = ended(job).await;
+        drop(pipe);
+        let is_told = if flags.is_empty() && text == header { &ended.out } else { &ended.err };
+        assert!(is_told.contains(words), "{flags:?}: {words}\n{ended}");
+        let has_report = flags != "--intake-only" && text == header;
+        assert_eq!((ended.code, server.calls()), (Some(if has_report { 3 } else { 1 }), vec![]), "{ended}");
+        assert!(flags != "--json" || ended.summary()["stopped"] == true, "{ended}");
+
+        std::fs::remove_file(desk.path("crm.csv")).unwrap();
+        desk.write("crm.csv", "id,first_name,phone\n3,Cy,+12025550003\n");
+        desk.run_at(&server, "--changes").await.with(0).says("1 created, 0 renamed, 0 unchanged");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_whose_export_stalls_is_ended_by_the_first_signal() {
+    let (desk, server) = (Desk::new(), WawpServer::start().await);
+    assert!(std::process::Command::new("mkfifo").arg(desk.path("crm.csv")).status().unwrap().success());
+    let job = desk.job_at(&server, "plan").spawn().unwrap();
+    let pipe = desk.stalling_export("id,first_name,phone\n1,Bob,+12025550000\n").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    signal(&job, "-INT").await;
+    let ended = ended(job).await;
+    drop(pipe);
+    assert_eq!((ended.code, desk.files()), (None, vec!["crm.csv".to_owned()]), "{ended}");
 }

@@ -1,10 +1,16 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
-use super::{Progress, is_settled, view::View};
+use super::{
+    Progress, is_settled,
+    view::{Rest, View},
+};
 use crate::{
     ChatId,
     crm::RowDigest,
-    ledger::{Write, sqlite::fault::Fault},
+    ledger::{
+        Write,
+        sqlite::{fault::Fault, record::Next},
+    },
     record::{Claim, Record},
 };
 
@@ -27,8 +33,9 @@ impl Progress {
             instance: self.id,
             // What is staged again keeps its place in the order of arrival.
             insert: connection.prepare_cached(
-                "INSERT INTO temp.staged (chat, state, body) VALUES (?1, ?2, ?3) \
-                 ON CONFLICT (chat) DO UPDATE SET state = excluded.state, body = excluded.body",
+                "INSERT INTO temp.staged (chat, revision, state, at, known, body, rest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                 ON CONFLICT (chat) DO UPDATE SET revision = excluded.revision, state = excluded.state, at = excluded.at, \
+                 known = excluded.known, body = excluded.body, rest = excluded.rest",
             )?,
             claim: connection.prepare_cached(
                 "INSERT INTO temp.staged_claim (crm_id, chat, is_met) VALUES (?1, ?2, ?3) \
@@ -72,10 +79,13 @@ impl Progress {
                 self.has_aliases = true;
             }
         }
-        let body = serde_json::to_string(&write)?;
-        stage.insert.execute(params![chat.as_str(), write.record.status.as_str(), body])?;
+        let Write { record, overwritten, unclaimed, absorbed, based_on } = write;
+        let body = serde_json::to_string(&record)?;
+        let rest = Rest { overwritten, unclaimed, absorbed, based_on }.to_text()?;
+        let Next { chat, revision, state, at, is_known, body } = Next::of(&record, &body);
+        stage.insert.execute(params![chat, revision.cast_signed(), state, at, is_known, body, rest])?;
         self.staged += 1;
-        self.staged_in_sync += u64::from(is_settled(&write.record));
+        self.staged_in_sync += u64::from(is_settled(&record));
         Ok(())
     }
 

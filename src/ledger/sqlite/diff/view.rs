@@ -1,19 +1,46 @@
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params, types::ValueRef};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::Progress;
 use crate::{
     ChatId,
+    crm::RowDigest,
     ledger::{
         Write,
         sqlite::{fault::Fault, record::read},
     },
-    record::Record,
+    record::{Overwritten, Record},
 };
 
-/// Takes a staged write.
-pub(super) fn parse(text: ValueRef<'_>) -> Result<Write, Fault> {
-    let text = text.as_str().map_err(rusqlite::Error::from)?;
-    Ok(serde_json::from_str(text)?)
+/// What a staged write has beside its record.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Rest {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) overwritten: Vec<Overwritten>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) unclaimed: Vec<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) absorbed: Option<(ChatId, u64)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) based_on: Vec<(Box<str>, RowDigest)>,
+}
+
+impl Rest {
+    pub(super) fn read(row: &Row<'_>, column: usize) -> Result<Self, Fault> {
+        let text = row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+        text.map_or_else(|| Ok(Self::default()), |text| Ok(serde_json::from_str(text)?))
+    }
+
+    pub(super) fn to_text(&self) -> Result<Option<String>, Fault> {
+        if *self == Self::default() { Ok(None) } else { Ok(Some(serde_json::to_string(self)?)) }
+    }
+}
+
+/// Takes a staged write from a row that begins with `body, revision, rest`.
+pub(super) fn parse(row: &Row<'_>) -> Result<Write, Fault> {
+    let Rest { overwritten, unclaimed, absorbed, based_on } = Rest::read(row, 2)?;
+    Ok(Write { record: read(row)?, overwritten, unclaimed, absorbed, based_on })
 }
 
 /// By what a record is looked for.
@@ -48,7 +75,7 @@ impl<'c> View<'c> {
             has_gone: progress.has_gone,
             has_aliases: progress.has_aliases
                 || connection.prepare_cached(sql)?.query_row([progress.id], |row| row.get(0))?,
-            staged: connection.prepare_cached("SELECT body FROM temp.staged WHERE chat = ?1")?,
+            staged: connection.prepare_cached("SELECT body, revision, rest FROM temp.staged WHERE chat = ?1")?,
             gone: connection.prepare_cached("SELECT 1 FROM temp.gone WHERE chat = ?1")?,
             by_id: connection.prepare_cached("SELECT body, revision, chat FROM contact WHERE id = ?1")?,
             by_chat: connection
@@ -72,7 +99,7 @@ impl<'c> View<'c> {
             return Ok(None);
         }
         let mut rows = self.staged.query([chat])?;
-        rows.next()?.map(|row| parse(row.get_ref(0)?)).transpose()
+        rows.next()?.map(parse).transpose()
     }
 
     /// Whether the stored record of a chat is not to be seen.
