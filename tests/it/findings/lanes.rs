@@ -147,7 +147,7 @@ async fn a_second_sync_of_the_same_ledger_takes_its_rows_in_and_says_who_pushes(
 #[tokio::test(start_paused = true)]
 async fn p4_an_answer_whose_record_an_observer_wrote_meanwhile_is_decided_again() {
     // The answer to the first call is saved alone, that to the second behind the mark of a third.
-    for (n, call) in [(2, 0), (6, 1)] {
+    for (n, call) in [(2, 0), (24, 1)] {
         for world in World::each().await {
             world.ledger.take(seconds(1));
             (0..call).for_each(|_| world.book.meanwhile(std::future::ready(())));
