@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wawp_contacts::{
     ErrorKind, Pace,
     ledger::{Ledger, LedgerErrorKind, Query, Wait},
-    record::{Event, Policy, decide},
-    sync::{Guardrail, SyncError},
+    record::{Event, Policy, Record, decide},
+    sync::{Guardrail, LookFirst, SyncError},
 };
 
 use crate::{
@@ -321,10 +321,12 @@ async fn p8_a_staged_look_keeps_the_text_that_it_found_replaced_when_its_record_
 async fn p10_a_long_run_renews_its_lease() {
     for world in World::each().await {
         world.book.keep(Pace::every(seconds(10)));
-        let report = world.run(people(60, "Bob")).await;
+        let report = world.sync().look_first(LookFirst::Never).run(all(people(60, "Bob"))).await.unwrap();
         assert_eq!(report.summary.created, 60);
         let renewals = world.ledger.renewals();
         assert!(renewals.len() >= 3, "{renewals:?}");
+        let withdrawn = |record: &Record| record.pushed.in_doubt.is_none() && record.pushed.sent.is_none();
+        assert!(!world.ledger.commits().iter().flatten().any(withdrawn), "so early that no mark is taken back for it");
     }
 }
 
