@@ -472,6 +472,7 @@ impl ContactSync {
         pushes: bool,
         nameless: u64,
     ) -> Result<Option<Guardrail>, SyncError> {
+        let was_closed = run.prospects().is_closed;
         let mut before = self.count(run, diff, true).await?;
         before.summary.unchanged = diff.tally().await?.unchanged.saturating_sub(nameless);
         run.recorder.summary.unchanged = before.summary.unchanged;
@@ -495,7 +496,9 @@ impl ContactSync {
                 impact.known = impact.found.unwrap_or_default();
             }
         }
-        let mut after = self.count(run, diff, false).await?;
+        let is_news = run.looked.has_news() || run.is_other_account || run.prospects().is_closed != was_closed;
+        let mut after = if is_news { self.count(run, diff, false).await? } else { before };
+        after.summary.seconds = run.duration_of(after.summary.calls).as_secs_f64();
         // A name that the address book shows already is not sent.
         after.summary.unchanged = (before.summary.unchanged + before.not_in_sync).saturating_sub(after.not_in_sync);
         run.recorder.summary.unchanged = after.summary.unchanged;
@@ -587,6 +590,7 @@ impl ContactSync {
 }
 
 /// The contacts that are not in sync before a run calls any.
+#[derive(Clone, Copy)]
 struct Open {
     /// The counts as a plan tells them.
     summary: Summary,

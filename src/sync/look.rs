@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
 
@@ -51,6 +52,10 @@ pub(super) struct Looked {
     unread: HashSet<ChatId>,
     /// Whether the address book cannot be read.
     is_blind: bool,
+    /// Contacts that were due and not in the whole book when it was read: marks in place of ids, of which there may be very many.
+    unsaved: HashSet<u64>,
+    marks: RandomState,
+    has_news: bool,
     /// How many reads were made.
     reads: u64,
     /// Why the last read failed that did.
@@ -63,6 +68,21 @@ impl Looked {
     /// When the whole book was read last.
     pub(super) fn book_at(&self) -> Option<Timestamp> {
         self.book_at
+    }
+
+    /// Notes that the whole book, which was just read, does not hold a contact that is due.
+    fn note_unsaved(&mut self, chat: &ChatId) {
+        let mark = self.marks.hash_one(chat);
+        self.unsaved.insert(mark);
+    }
+
+    fn is_unsaved(&self, chat: &ChatId) -> bool {
+        self.unsaved.contains(&self.marks.hash_one(chat))
+    }
+
+    /// Whether anything that was read was news.
+    pub(super) fn has_news(&self) -> bool {
+        self.has_news
     }
 
     /// How many contacts are left alone in this run.
@@ -126,7 +146,8 @@ impl Run<'_> {
         let is_fresh = |at: Timestamp| now.since(at) < FRESH;
         let by_itself = self.looked.singles.get(&record.chat).copied().is_some_and(is_fresh);
         // A read of the whole book says nothing of a contact that the ledger did not know yet.
-        let with_others = self.looked.book_at.is_some_and(is_fresh) && (record.is_known() || record.seen.is_some());
+        let with_others = self.looked.book_at.is_some_and(is_fresh)
+            && (record.is_known() || record.seen.is_some() || self.looked.is_unsaved(&record.chat));
         !by_itself && !with_others
     }
 
@@ -348,21 +369,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What the whole book does not hold is not saved: noted for contacts of which nothing else is known.
+    /// Notes whom the whole book would have shown: what it does not hold of them is not saved.
     async fn note_unsaved(&mut self, store: &mut Store<'_>) -> Result<(), SyncError> {
+        self.looked.unsaved.clear();
         let mut after = None;
         loop {
             let records = store.due(self, after.as_ref()).await?;
             let Some(last) = records.last() else { return Ok(()) };
             after = Some(last.chat.clone());
-            let is_news = |record: &Record| {
-                record.status.due_at().is_some() && !record.is_known() && record.seen.is_none() && !record.chat.is_lid()
-            };
-            let (at, policy) = (self.looked.book_at.unwrap_or_else(|| self.now()), self.policy());
-            let unsaved = |record: &Record| {
-                is_news(record).then(|| decide(record, Event::Seen { name: None, at: None }, &policy, at))
-            };
-            store.change_found(self, records, unsaved).await?;
+            for record in records {
+                if record.status.due_at().is_some() && !record.is_known() && record.seen.is_none() {
+                    self.looked.note_unsaved(&record.chat);
+                }
+            }
         }
     }
 
@@ -373,7 +392,7 @@ impl Run<'_> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let (policy, mut known) = (self.policy(), HashSet::new());
+        let (policy, mut known, mut has_news) = (self.policy(), HashSet::new(), false);
         let decide = |record: &Record| {
             if record.is_known() {
                 known.insert(record.chat.clone());
@@ -388,10 +407,13 @@ impl Run<'_> {
             }
             let event = Event::Seen { name: name.as_deref().map(Into::into), at: None };
             let decision = decide(&next, event, &policy, now);
-            Some(Decision { is_changed: decision.is_changed || next != *record, ..decision })
+            let is_changed = decision.is_changed || next != *record;
+            has_news |= is_changed;
+            Some(Decision { is_changed, ..decision })
         };
         let chats: Vec<ChatId> = names.keys().cloned().collect();
         let records = store.change(self, &with_variants(&chats), decide).await?;
+        self.looked.has_news |= has_news;
         Ok(records
             .into_iter()
             .map(|record| (known.contains(&record.chat), record))

@@ -404,7 +404,7 @@ impl<'s> Run<'s> {
 /// Which due records a run would call for, and which it would leave due.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Prospects {
-    is_closed: bool,
+    pub(super) is_closed: bool,
     until: Timestamp,
 }
 
@@ -445,19 +445,9 @@ impl Store<'_> {
         &mut self,
         run: &Run<'_>,
         chats: &[ChatId],
-        decide: impl FnMut(&Record) -> Option<Decision>,
-    ) -> Result<Vec<Record>, SyncError> {
-        let found = self.find(run, chats).await?;
-        self.change_found(run, found, decide).await
-    }
-
-    /// Like [`change`](Self::change), for records that were found already.
-    pub(super) async fn change_found(
-        &mut self,
-        run: &Run<'_>,
-        mut found: Vec<Record>,
         mut decide: impl FnMut(&Record) -> Option<Decision>,
     ) -> Result<Vec<Record>, SyncError> {
+        let mut found = self.find(run, chats).await?;
         let mut decided = Vec::new();
         loop {
             let mut writes = Vec::new();
