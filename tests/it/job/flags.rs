@@ -48,6 +48,7 @@ async fn rate_sets_the_pace_and_0_lifts_it() {
         let ended = desk.run(&format!("plan --crm crm.csv --json {flags}")).await.with(2);
         assert_eq!(ended.summary()["seconds"], seconds, "{flags}");
     }
+    desk.run("plan --crm crm.csv --rate 1e-30 --look-first never").await.with(2).says("10 calls");
     let server = WawpServer::start().await;
     let ended = desk.run_at(&server, "plan --json --rate 1").await.with(2);
     assert_eq!(ended.summary()["seconds"], 21.0, "a real server is called once a second");
