@@ -378,12 +378,14 @@ impl ContactSync {
     {
         run.correct_clock().await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
+        let mut applied = false;
         let mut guardrail = self.prepare(&mut run, &mut *diff, feed, pushes).await?;
         if let Some(guardrail) = &guardrail {
             let kind = guardrail.code();
             tracing::warn!(instance = %self.book.instance(), run = run.number, kind, "a guardrail stops the run");
         } else if !run.is_stopped() {
             let lost = diff.apply().await?;
+            applied = true;
             self.apply_again(&run, lost).await?;
             self.keep_account(&mut run).await?;
             guardrail = self.push(&mut run).await?;
@@ -392,7 +394,7 @@ impl ContactSync {
         run.release().await?;
         let (gate, hint, stopped) = (run.gate.reason(), run.gate.hint().map(Into::into), run.is_stopped());
         let Recorder { summary, changes, refusals, notes, .. } = run.recorder;
-        Ok(Report { run: run.number, summary, gate, hint, guardrail, stopped, notes, open: changes, refusals })
+        Ok(Report { run: run.number, summary, gate, hint, guardrail, stopped, applied, notes, open: changes, refusals })
     }
 
     /// Pushes what is due, if it is this run that pushes for the instance.

@@ -96,7 +96,9 @@ impl View {
         let pace = match *seconds {
             0.0 => String::new(),
             ..1.0 => ", less than a second".into(),
-            seconds => format!(", about {}", HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))),
+            seconds => {
+                format!(", about {}", HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
+            }
         };
         let waiting = if *gated > 0 { format!(", {gated} waiting") } else { String::new() };
         let rows =

@@ -152,12 +152,12 @@ impl Summary {
         self.refused + self.parked + self.held + self.gated > 0
     }
 
-    /// What a run that was told to stop left. Once rows have taken effect, each contact that is not in sync is counted.
-    fn write_stopped(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.created + self.renamed + self.parked + self.held, self.gated) {
-            (0, 0) => writeln!(f, "told to stop before any row took effect; run again"),
-            (_, 0) => writeln!(f, "told to stop; nothing waits"),
-            (_, gated) => writeln!(f, "told to stop; run again for the {gated} that wait"),
+    /// What a run that was told to stop left.
+    fn write_stopped(&self, applied: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.gated {
+            _ if !applied => writeln!(f, "told to stop before any row took effect; run again"),
+            0 => writeln!(f, "told to stop; nothing waits"),
+            gated => writeln!(f, "told to stop; run again for the {gated} that wait"),
         }
     }
 
@@ -326,6 +326,8 @@ pub struct Report {
     pub guardrail: Option<Guardrail>,
     /// Whether the run was told to stop.
     pub stopped: bool,
+    /// Whether its rows took effect: not if a guardrail stopped it, or it was told to stop before.
+    pub applied: bool,
     /// What else a person should know.
     #[serde(default)]
     pub notes: Notes,
@@ -346,7 +348,7 @@ impl fmt::Display for Report {
         if let Some(guardrail) = &self.guardrail {
             writeln!(f, "stopped before the first call: {guardrail}")?;
         } else if self.stopped {
-            self.summary.write_stopped(f)?;
+            self.summary.write_stopped(self.applied, f)?;
         }
         write!(f, "{}", self.summary)
     }

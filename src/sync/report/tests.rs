@@ -74,6 +74,7 @@ fn a_report_shows_what_needs_a_person_and_a_plan_shows_all() {
         hint: Some("set a token".into()),
         guardrail: Some(Guardrail::Blanked { blanked: 1 }),
         stopped: false,
+        applied: false,
         notes: Notes { untagged, ..Notes::default() },
         open: changes[..2].to_vec(),
         refusals: vec![refusal()],
@@ -88,6 +89,16 @@ fn a_report_shows_what_needs_a_person_and_a_plan_shows_all() {
     let summary = Summary::default();
     let expected = format!("{no}{one}{notes}{gate}stopped before the first call: {blanked}\n{summary}");
     assert_eq!(report.to_string(), expected);
+
+    for (applied, gated, told) in [
+        (false, 0, "told to stop before any row took effect; run again"),
+        (true, 0, "told to stop; nothing waits"),
+        (true, 2, "told to stop; run again for the 2 that wait"),
+    ] {
+        let summary = Summary { gated, ..Summary::default() };
+        let stopped = Report { applied, stopped: true, guardrail: None, summary, ..report.clone() };
+        assert!(stopped.to_string().contains(&format!("\n{told}\n")), "{stopped}");
+    }
 
     let Report { summary, gate: kind, notes: rest, refusals, .. } = report;
     let plan = Plan { summary, gate: kind, hint: None, guardrail: None, notes: rest, changes, refusals };

@@ -225,10 +225,10 @@ impl World {
             }
             Ok(Some(Ok(report))) => {
                 self.server.log().tell(format_args!("process {n}: {what} ends: {}", report.summary));
-                if report.guardrail.is_some() || report.stopped {
-                    process.book.forget_reads();
-                } else {
+                if report.applied {
                     delivery.versions.iter().for_each(|(row, version)| self.server.taken_in(row, *version));
+                } else {
+                    process.book.forget_reads();
                 }
             }
         }

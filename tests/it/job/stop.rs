@@ -112,7 +112,8 @@ async fn ctrl_c_twice_leaves_at_once_and_loses_nothing() {
     let left = ended(job).await.with(130);
     assert!(left.err.contains("left at once"), "{left}");
 
-    assert_eq!(desk.in_doubt(), 2);
+    // Others may be marked ahead of their turn; they were not called.
+    assert!(desk.in_doubt() >= 2);
     desk.run_at(&server, "").await.with(0);
     assert_people(&server, 6, "Bob");
     assert_repeats(&server, 6, 2);
