@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::Bound,
     sync::Arc,
 };
 
@@ -219,11 +220,19 @@ impl Diff for MemoryDiff {
     async fn open(&mut self, after: Option<&ChatId>, limit: usize) -> Result<Vec<Record>, LedgerError> {
         Ok(self.with(|session, store| {
             let view = View { store, staged: &session.staged };
-            let stored = store.after(after).map(|record| &record.chat);
-            let staged = session.staged.writes.keys().filter(|chat| after.is_none_or(|after| *chat > after));
-            let chats: BTreeSet<_> = stored.chain(staged).collect();
-            let open = chats.into_iter().filter_map(|chat| view.get(chat));
-            open.filter(|record| record.status != Status::InSync).take(limit).collect()
+            let mut stored = store.after(after).map(|record| &record.chat).peekable();
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let staged = session.staged.writes.range::<ChatId, _>((start, Bound::Unbounded));
+            let mut staged = staged.map(|(chat, _)| chat).peekable();
+            let mut open = Vec::new();
+            while open.len() < limit
+                && let Some(chat) = stored.peek().into_iter().chain(staged.peek()).min().copied()
+            {
+                stored.next_if_eq(&chat);
+                staged.next_if_eq(&chat);
+                open.extend(view.get(chat).filter(|record| record.status != Status::InSync));
+            }
+            open
         }))
     }
 
