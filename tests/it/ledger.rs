@@ -422,7 +422,7 @@ mod modes {
         for (file_mode, folder_mode, kind) in cases {
             fs::set_permissions(&path, fs::Permissions::from_mode(file_mode))?;
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(folder_mode))?;
-            let told = String::from_utf8(child_without_rights("hold_a_lease", &path)?.wait_with_output()?.stdout)?;
+            let told = told_without_rights("hold_a_lease", &path)?;
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
             assert!(told.contains(&format!("refused: {kind}")) && told.contains("contacts.ledger"), "{kind}: {told}");
             assert_eq!(names(folder.path())?, ["contacts.ledger"], "{kind}");
@@ -430,7 +430,7 @@ mod modes {
         // There is no file, and none can be made.
         let missing = folder.path().join("missing.ledger");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555))?;
-        let told = String::from_utf8(child_without_rights("hold_a_lease", &missing)?.wait_with_output()?.stdout)?;
+        let told = told_without_rights("hold_a_lease", &missing)?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
         assert!(told.contains("refused: ReadOnly") && told.contains("missing.ledger"), "{told}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
@@ -438,16 +438,22 @@ mod modes {
         Ok(())
     }
 
-    /// The superuser may write anything, so a test that runs as one hands its work to nobody.
-    fn child_without_rights(task: &str, ledger: &Path) -> Outcome<Child> {
+    /// What a child says that may not write anything. The superuser may, so a test that runs as one hands its work to nobody, who may
+    /// not even see the folder that the test was built in.
+    fn told_without_rights(task: &str, ledger: &Path) -> Outcome<String> {
         use std::os::unix::process::CommandExt as _;
 
-        let mut command = command(task, ledger)?;
         let folder = ledger.parent().ok_or("no folder")?;
-        if fs::metadata(folder)?.uid() == 0 {
-            command.uid(65_534);
+        if fs::metadata(folder)?.uid() != 0 {
+            return Ok(String::from_utf8(command(task, ledger)?.output()?.stdout)?);
         }
-        Ok(command.spawn()?)
+        let place = tempfile::tempdir()?;
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
+        let copy = place.path().join("it");
+        fs::copy(std::env::current_exe()?, &copy)?;
+        let mut command = Command::new(copy);
+        let child = with_task(&mut command, task, ledger).uid(65_534).current_dir(place.path());
+        Ok(String::from_utf8(child.output()?.stdout)?)
     }
 }
 
