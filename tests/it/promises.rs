@@ -148,12 +148,7 @@ async fn p8_a_name_edited_on_the_phone_is_in_the_history_once_it_is_overwritten(
 #[tokio::test(start_paused = true)]
 async fn p9_a_request_without_an_answer_is_repeated_with_the_newest_wish() {
     for world in World::each().await {
-        world.book.next([Fate::Hangs]);
-        let sync = world.sync();
-        tokio::select! {
-            _ = sync.run(all(people(1, "Bob"))) => unreachable!("the call hangs"),
-            () = world.book.hung.notified() => {}
-        }
+        world.die_during_a_call().await;
         let began = world.clock.now();
         let report = world.run(people(1, "Robert")).await;
         assert_eq!(counts(&report), [1, 0, 0, 0, 0, 0, 1]);
@@ -165,12 +160,7 @@ async fn p9_a_request_without_an_answer_is_repeated_with_the_newest_wish() {
 #[tokio::test(start_paused = true)]
 async fn p9_the_same_name_is_repeated_at_once_after_an_unknown_outcome() {
     for world in World::each().await {
-        world.book.next([Fate::Hangs]);
-        let sync = world.sync();
-        tokio::select! {
-            _ = sync.run(all(people(1, "Bob"))) => unreachable!("the call hangs"),
-            () = world.book.hung.notified() => {}
-        }
+        world.die_during_a_call().await;
         let began = world.clock.now();
         let report = world.run(people(1, "Bob")).await;
         assert_eq!((counts(&report), world.book.sent()), ([1, 0, 0, 0, 0, 0, 1], vec!["Bob 0".into(); 2]));

@@ -14,7 +14,10 @@ use wawp_contacts::{
     time::{Clock, Timestamp},
 };
 
-use crate::{book::Book, shaky::Shaky};
+use crate::{
+    book::{Book, Fate},
+    shaky::Shaky,
+};
 
 /// When every test begins: some day in 2023.
 pub(crate) const START: Timestamp = Timestamp(1_700_000_000_000);
@@ -125,6 +128,16 @@ impl World {
 
     pub(crate) async fn run(&self, rows: Vec<CrmContact>) -> Report {
         self.sync().run(all(rows)).await.unwrap()
+    }
+
+    /// A run that dies while its only call, for the first of the people called Bob, is not answered.
+    pub(crate) async fn die_during_a_call(&self) {
+        self.book.next([Fate::Hangs]);
+        let sync = self.sync();
+        tokio::select! {
+            _ = sync.run(all(people(1, "Bob"))) => unreachable!("the call hangs"),
+            () = self.book.hung.notified() => {}
+        }
     }
 
     pub(crate) async fn plan(&self, rows: Vec<CrmContact>) -> Plan {

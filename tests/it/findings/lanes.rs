@@ -247,17 +247,22 @@ async fn p2_a_staged_wish_that_is_lost_to_a_newer_version_is_decided_again() {
     }
 }
 
+/// Lets an observer see a name of the first contact right before what is staged takes effect.
+fn observe_before_apply(world: &World, name: &'static str) {
+    let (ledger, clock, instance) = (world.ledger.base(), world.clock.clone(), world.instance.clone());
+    world.ledger.before_apply(async move {
+        let records = ledger.fetch(&instance, Query::Chats(&[chat(0)])).await.unwrap();
+        let event = Event::Seen { name: Some(name.into()), at: None };
+        let decision = decide(&records[0], event, &Policy::default(), clock.now());
+        assert!(ledger.commit(&instance, None, vec![decision.record.into()]).await.unwrap().is_empty());
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn p1_a_single_change_that_is_lost_to_an_observer_is_made_again() {
     for world in World::each().await {
         world.run(people(2, "Bob")).await;
-        let (ledger, clock, instance) = (world.ledger.base(), world.clock.clone(), world.instance.clone());
-        world.ledger.before_apply(async move {
-            let records = ledger.fetch(&instance, Query::Chats(&[chat(0)])).await.unwrap();
-            let event = Event::Seen { name: Some("Mum".into()), at: None };
-            let decision = decide(&records[0], event, &Policy::default(), clock.now());
-            assert!(ledger.commit(&instance, None, vec![decision.record.into()]).await.unwrap().is_empty());
-        });
+        observe_before_apply(&world, "Mum");
         world.sync().run(some(vec![row(0, "Robert")])).await.unwrap();
         assert_eq!((world.book.name(&chat(0)), world.texts(0).await), (Some("Robert".into()), vec!["Mum".into()]));
     }
@@ -267,13 +272,7 @@ async fn p1_a_single_change_that_is_lost_to_an_observer_is_made_again() {
 async fn a_staged_withdrawal_that_is_lost_to_an_observer_is_made_again() {
     for world in World::each().await {
         world.run(people(2, "Bob")).await;
-        let (ledger, clock, instance) = (world.ledger.base(), world.clock.clone(), world.instance.clone());
-        world.ledger.before_apply(async move {
-            let records = ledger.fetch(&instance, Query::Chats(&[chat(0)])).await.unwrap();
-            let event = Event::Seen { name: Some("Mum".into()), at: None };
-            let decision = decide(&records[0], event, &Policy::default(), clock.now());
-            assert!(ledger.commit(&instance, None, vec![decision.record.into()]).await.unwrap().is_empty());
-        });
+        observe_before_apply(&world, "Mum");
         world.run(vec![row(1, "Bob 1"), row(2, "Bob 2")]).await;
         assert_eq!((world.record(0).await.claims.len(), world.book.name(&chat(0))), (0, Some("Bob 0".into())));
     }

@@ -45,12 +45,7 @@ async fn p6_a_contact_that_was_refused_takes_no_turn_of_others_at_a_pace() {
 #[tokio::test(start_paused = true)]
 async fn a_contact_that_is_due_later_is_waited_for_however_many_were_given_up() {
     for world in World::each().await {
-        world.book.next([Fate::Hangs]);
-        let sync = world.sync();
-        tokio::select! {
-            _ = sync.run(all(people(1, "Bob"))) => unreachable!("the call hangs"),
-            () = world.book.hung.notified() => {}
-        }
+        world.die_during_a_call().await;
         for n in 1..5 {
             world.book.next_of(&chat(n), [Fate::Fails(ErrorKind::Server); 100]);
         }
