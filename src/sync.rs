@@ -46,7 +46,8 @@
 //!
 //! Only the pusher needs the instance's lease. [`ContactSync::intake`] writes wishes from the same process or another one while a run
 //! pushes, and that run pushes them too. A [`run`](ContactSync::run) that finds somebody else pushing takes its rows in and leaves
-//! the calls to them; its [notes](Notes::pushed_by) say so.
+//! the calls to them; its [notes](Notes::pushed_by) say so. A [`plan`](ContactSync::plan) holds the lease while it reads, so that reads and
+//! calls keep one pace; a run waits for it, up to [`max_wait`](ContactSync::max_wait).
 //!
 //! # What can go wrong
 //!
