@@ -90,7 +90,7 @@ use std::{
     collections::HashSet, error::Error as StdError, fmt, future::Future, pin::pin, process, sync::Arc, time::Duration,
 };
 
-use futures_core::Stream;
+use futures_util::Stream;
 use tokio::sync::watch;
 
 use self::{
@@ -119,6 +119,7 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(60);
 
 /// Makes one instance's address book follow the CRM, remembering in a ledger what it did.
+#[derive(Clone)]
 pub struct ContactSync {
     book: Arc<dyn AddressBook>,
     ledger: Arc<dyn Ledger>,
@@ -351,7 +352,7 @@ impl ContactSync {
         tracing::info!(%instance, run = number, pushes, "run begins");
         let recorder = Recorder::of_run(self.observer.clone());
         let result = match Run::begin(self, stop, recorder, number).await {
-            Ok(run) => self.perform(run, feed, pushes).await,
+            Ok(run) => Box::pin(self.perform(run, feed, pushes)).await,
             Err(error) => Err(error),
         };
         let (result, brief) = match result {
@@ -373,7 +374,7 @@ impl ContactSync {
         }
     }
 
-    async fn perform<S>(&self, mut run: Run<'_>, feed: Feed<S>, pushes: bool) -> Result<Report, SyncError>
+    async fn perform<S>(&self, mut run: Run, feed: Feed<S>, pushes: bool) -> Result<Report, SyncError>
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
@@ -389,7 +390,7 @@ impl ContactSync {
             applied = true;
             self.apply_again(&run, lost).await?;
             self.keep_account(&mut run).await?;
-            guardrail = self.push(&mut run).await?;
+            (run, guardrail) = self.push(run).await?;
             run.report_left().await?;
         }
         run.release().await?;
@@ -399,21 +400,21 @@ impl ContactSync {
     }
 
     /// Pushes what is due, if it is this run that pushes for the instance.
-    async fn push(&self, run: &mut Run<'_>) -> Result<Option<Guardrail>, SyncError> {
+    async fn push(&self, mut run: Run) -> Result<(Run, Option<Guardrail>), SyncError> {
         // Whoever pushed when the rows were taken in may have ended before they took effect.
         if run.recorder.notes.pushed_by.is_some() && run.has_more().await? {
             run.lease().await?;
             if run.lease.is_some()
-                && let Some(guardrail) = self.check_account(run).await?
+                && let Some(guardrail) = self.check_account(&mut run).await?
             {
-                return Ok(Some(guardrail));
+                return Ok((run, Some(guardrail)));
             }
             if run.is_other_account {
                 run.start_over(&mut Store::Ledger).await?;
             }
         }
         while run.lease.is_some() {
-            Pusher::new(run).push().await?;
+            run = Pusher::push(run).await?;
             run.keep_worked().await?;
             run.release().await?;
             // Others may have left something to this run between its last look and the release.
@@ -421,7 +422,7 @@ impl ContactSync {
                 run.lease().await?;
             }
         }
-        Ok(None)
+        Ok((run, None))
     }
 
     /// Takes the rows in, looks at what the address book shows for those that are due, and judges what the run is about to do.
@@ -429,7 +430,7 @@ impl ContactSync {
     /// Nothing is asked of the address book if nothing is due.
     async fn prepare<S>(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Run,
         diff: &mut dyn Diff,
         feed: Feed<S>,
         pushes: bool,
@@ -470,7 +471,7 @@ impl ContactSync {
     /// Counts what the run is about to do, looks at what is due, and judges it.
     async fn weigh(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Run,
         diff: &mut dyn Diff,
         pushes: bool,
         nameless: u64,
@@ -513,7 +514,7 @@ impl ContactSync {
 
     /// Counts the contacts that are not in sync, as the comparison sees them; the first time, the rows are refused that claim one
     /// person.
-    async fn count(&self, run: &mut Run<'_>, diff: &mut dyn Diff, is_first: bool) -> Result<Open, SyncError> {
+    async fn count(&self, run: &mut Run, diff: &mut dyn Diff, is_first: bool) -> Result<Open, SyncError> {
         let prospects = run.prospects();
         let (mut counted, mut after) = (Open { summary: run.recorder.summary, not_in_sync: 0, renamed: 0 }, None);
         loop {
@@ -540,7 +541,7 @@ impl ContactSync {
     }
 
     /// Whether another account is behind the instance than the one whose names the ledger knows.
-    async fn check_account(&self, run: &mut Run<'_>) -> Result<Option<Guardrail>, SyncError> {
+    async fn check_account(&self, run: &mut Run) -> Result<Option<Guardrail>, SyncError> {
         let found = run.look_at_account().await?;
         let known = run.state.account.clone();
         let is_other = found.is_some() && known.is_some() && found != known;
@@ -554,7 +555,7 @@ impl ContactSync {
     }
 
     /// Remembers the account that is written to from now on, and how large its address book is.
-    async fn keep_account(&self, run: &mut Run<'_>) -> Result<(), SyncError> {
+    async fn keep_account(&self, run: &mut Run) -> Result<(), SyncError> {
         let (account, entries) = (run.account.clone(), run.looked.entries);
         run.save_state(|state| {
             state.account = account.clone().or(state.account.take());
@@ -564,7 +565,7 @@ impl ContactSync {
     }
 
     /// Makes the claims of staged records once more that somebody else stored meanwhile.
-    async fn apply_again(&self, run: &Run<'_>, lost: Vec<Write>) -> Result<(), SyncError> {
+    async fn apply_again(&self, run: &Run, lost: Vec<Write>) -> Result<(), SyncError> {
         let (instance, policy) = (self.book.instance(), run.policy());
         let chats: Vec<_> = lost.iter().map(|write| write.record.chat.clone()).collect();
         let claims = lost.iter().flat_map(|write| write.record.claims.iter().map(|claim| claim.crm_id.clone()));

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_core::Stream;
+use futures_util::Stream;
 
 use super::Client;
 use crate::{Error, book::Pager};

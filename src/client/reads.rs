@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering::Relaxed;
 
-use futures_core::Stream;
+use futures_util::Stream;
 use reqwest::Method;
 
 use super::{

@@ -3,7 +3,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_core::Stream;
+use futures_util::Stream;
 
 use super::{CrmContact, RowError};
 

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_core::Stream;
+use futures_util::Stream;
 use tokio::sync::watch;
 
 use super::{

@@ -125,7 +125,7 @@ enum Answer {
     Account(Option<ChatId>),
 }
 
-impl Run<'_> {
+impl Run {
     /// Asks which account is behind the instance; `None` if nobody can tell.
     pub(super) async fn look_at_account(&mut self) -> Result<Option<ChatId>, SyncError> {
         if self.sync.look_first == LookFirst::Never {

@@ -12,16 +12,18 @@ use std::{
     future::{Future, pending},
     mem,
     panic::resume_unwind,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
-    task::{JoinError, JoinSet},
+    task::{AbortHandle, JoinError},
     time::Instant,
 };
+use tracing::Instrument as _;
 
 use super::{
     SyncError,
@@ -76,45 +78,65 @@ struct Saved {
     lost: Vec<usize>,
 }
 
+type Saving = Pin<Box<dyn Future<Output = Result<Saved, LedgerError>> + Send>>;
+type Call = Pin<Box<dyn Future<Output = (Flight, Result<(), Error>)> + Send>>;
+
 /// The push loop of one run.
-pub(super) struct Pusher<'p, 's> {
-    run: &'p mut Run<'s>,
+pub(super) struct Pusher {
+    run: Run,
     page: VecDeque<Record>,
     /// Contacts between their mark and the save of their answer: never called twice at the same time.
     active: HashSet<ChatId>,
     batch: Batch,
-    /// The save under way: a task of its own, so that it goes on whatever the loop waits for.
-    saving: JoinSet<Result<Saved, LedgerError>>,
+    /// The save under way. Nothing else is asked of the ledger meanwhile, so that one with a single connection cannot get stuck.
+    saving: Option<Saving>,
     /// How many answers it takes.
     settling: usize,
     ready: VecDeque<Flight>,
-    flights: JoinSet<(Flight, Result<(), Error>)>,
+    /// The calls under way. One task drives them all, so that an answer wakes one thread and not two.
+    flights: FuturesUnordered<Call>,
     /// Contacts that were refused since the last success: the next one tells whether they are to blame.
     refused: Vec<(Flight, Error)>,
     /// When the calls in flight are given up, once the run was told to stop.
     grace_ends: Option<Instant>,
 }
 
-impl<'p, 's> Pusher<'p, 's> {
-    pub(super) fn new(run: &'p mut Run<'s>) -> Self {
+impl Pusher {
+    fn new(run: Run) -> Self {
         Self {
             run,
             page: VecDeque::new(),
             active: HashSet::new(),
             batch: Batch::default(),
-            saving: JoinSet::new(),
+            saving: None,
             settling: 0,
             ready: VecDeque::new(),
-            flights: JoinSet::new(),
+            flights: FuturesUnordered::new(),
             refused: Vec::new(),
             grace_ends: None,
         }
     }
 
-    /// Pushes until nothing is due, the gate stays closed, or the run is told to stop.
-    pub(super) async fn push(mut self) -> Result<(), SyncError> {
+    /// Pushes until nothing is due, the gate stays closed, or the run is told to stop; gives the run back.
+    ///
+    /// The loop is a task of its own, so that an answer, its save and the next call are the same thread's, whichever awaits the run. What
+    /// the lease holds on to stays here, because it must go with the run at once if that is dropped.
+    pub(super) async fn push(mut run: Run) -> Result<Run, SyncError> {
+        let held = run.lease.take();
+        run.lease = held.as_ref().map(|lease| Lease::new(lease.instance.clone(), lease.fence));
+        let task = tokio::spawn(Self::new(run).drain().in_current_span());
+        let _ended = EndedWithRun(task.abort_handle());
+        let mut run: Run = joined(task.await)?;
+        run.lease = held;
+        Ok(run)
+    }
+
+    async fn drain(mut self) -> Result<Run, SyncError> {
         self.run.resolve_held().await?;
         loop {
+            if self.run.is_clock_set_back() {
+                self.finish_saving().await?;
+            }
             self.run.notice_clock().await?;
             self.mark().await?;
             self.withdraw_if_closed();
@@ -124,7 +146,7 @@ impl<'p, 's> Pusher<'p, 's> {
                     continue;
                 }
                 if !self.rest().await? {
-                    return Ok(());
+                    return Ok(self.run);
                 }
                 continue;
             }
@@ -133,11 +155,12 @@ impl<'p, 's> Pusher<'p, 's> {
             tokio::select! {
                 biased;
                 () = stopped(&mut self.run.stop), if self.grace_ends.is_none() => self.stop(),
-                Some(completed) = self.flights.join_next() => self.complete(completed).await?,
-                Some(saved) = self.saving.join_next() => self.saved(joined(saved)?).await?,
+                Some(completed) = self.flights.next() => self.complete(completed).await?,
+                saved = done(&mut self.saving) => self.saved(saved?).await?,
                 permit = self.run.sync.book.permit(), if can_send => self.permitted(permit).await?,
-                () = given_up(self.grace_ends), if !self.flights.is_empty() => self.flights.shutdown().await,
-                () = tokio::time::sleep(renewal) => self.run.renew_in_time().await?,
+                // They stay in doubt, as they are in the ledger.
+                () = given_up(self.grace_ends), if !self.flights.is_empty() => self.flights.clear(),
+                () = tokio::time::sleep(renewal) => self.renew_in_time().await?,
             }
             self.catch_up().await?;
         }
@@ -145,7 +168,7 @@ impl<'p, 's> Pusher<'p, 's> {
 
     /// Takes everything else that is ready by now, so that one save serves it all.
     async fn catch_up(&mut self) -> Result<(), SyncError> {
-        while let Some(completed) = self.flights.try_join_next() {
+        while let Some(Some(completed)) = at_once(self.flights.next()) {
             self.complete(completed).await?;
         }
         while self.can_send() {
@@ -219,6 +242,7 @@ impl<'p, 's> Pusher<'p, 's> {
     /// What is done is due no more, so the first page always holds what is to be done next: also a contact whose time to be tried
     /// again has come, or that another lane made due just now.
     async fn load_page(&mut self) -> Result<bool, SyncError> {
+        self.finish_saving().await?;
         let page = if self.run.sync.book.pace().interval().is_zero() { PAGE } else { self.run.sync.in_flight };
         let limit = page + self.active.len() + self.run.given_up_count();
         let query = Query::Due { by: self.run.now(), limit };
@@ -245,7 +269,7 @@ impl<'p, 's> Pusher<'p, 's> {
     }
 
     fn start_saving(&mut self) {
-        if !self.saving.is_empty() || self.batch.is_empty() {
+        if self.saving.is_some() || self.batch.is_empty() {
             return;
         }
         let batch = mem::take(&mut self.batch);
@@ -257,12 +281,26 @@ impl<'p, 's> Pusher<'p, 's> {
         let writes: Vec<Write> = marks.chain(answers).collect();
         let ledger = Arc::clone(&self.run.sync.ledger);
         let instance = self.run.sync.book.instance().clone();
-        // The fence is all that a save needs: what the lease holds on to must go with the run, also if that is dropped.
+        // The fence is all that a save needs.
         let lease = self.run.lease.as_ref().map(|lease| Lease::new(instance.clone(), lease.fence));
-        self.saving.spawn(async move {
+        self.saving = Some(Box::pin(async move {
             let lost = ledger.commit(&instance, lease.as_ref(), writes).await?;
             Ok(Saved { batch, lost })
-        });
+        }));
+    }
+
+    /// Waits for the save under way, before something else is asked of the ledger.
+    async fn finish_saving(&mut self) -> Result<(), SyncError> {
+        while self.saving.is_some() {
+            let saved = done(&mut self.saving).await?;
+            self.saved(saved).await?;
+        }
+        Ok(())
+    }
+
+    async fn renew_in_time(&mut self) -> Result<(), SyncError> {
+        self.finish_saving().await?;
+        self.run.renew_in_time().await
     }
 
     async fn saved(&mut self, Saved { batch, lost }: Saved) -> Result<(), SyncError> {
@@ -332,6 +370,7 @@ impl<'p, 's> Pusher<'p, 's> {
                 self.send(permit);
             }
             Err(error) => {
+                self.finish_saving().await?;
                 let backoff = self.run.backoff(1);
                 self.run.gate_failed(&error, None, backoff).await?;
             }
@@ -341,11 +380,14 @@ impl<'p, 's> Pusher<'p, 's> {
 
     /// Takes the next mark back if it waited for its turn and another lane stored the record meanwhile: the wish may be another one.
     async fn overhear(&mut self) -> Result<(), SyncError> {
-        while let Some(Flight { record }) = self.ready.front() {
-            let since = record.pushed.in_doubt.as_ref().map(|doubt| doubt.since);
-            if since.is_none_or(|since| self.run.now().since(since) < LONG_TURN) {
-                return Ok(());
-            }
+        let now = self.run.now();
+        let has_waited = |flight: &Flight| {
+            let doubt = flight.record.pushed.in_doubt.as_ref();
+            doubt.is_some_and(|doubt| now.since(doubt.since) >= LONG_TURN)
+        };
+        while self.ready.front().is_some_and(has_waited) {
+            self.finish_saving().await?;
+            let Some(Flight { record }) = self.ready.front() else { return Ok(()) };
             let chats = std::slice::from_ref(&record.chat);
             let stored = self.run.sync.ledger.fetch(self.run.sync.book.instance(), Query::Chats(chats)).await?;
             if stored.iter().any(|stored| stored.chat == record.chat && stored.revision == record.revision) {
@@ -369,19 +411,13 @@ impl<'p, 's> Pusher<'p, 's> {
         }
         self.run.recorder.summary.calls += 1;
         let (book, name) = (Arc::clone(&self.run.sync.book), doubt.wish.name.clone());
-        self.flights.spawn(async move {
+        self.flights.push(Box::pin(async move {
             let answer = book.update(permit, &flight.record.chat, &name).await;
             (flight, answer)
-        });
+        }));
     }
 
-    async fn complete(&mut self, completed: Result<(Flight, Result<(), Error>), JoinError>) -> Result<(), SyncError> {
-        let (flight, answer) = match completed {
-            Ok(completed) => completed,
-            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            // Given up on stop: it stays in doubt, as it is in the ledger.
-            Err(_) => return Ok(()),
-        };
+    async fn complete(&mut self, (flight, answer): (Flight, Result<(), Error>)) -> Result<(), SyncError> {
         match answer {
             Ok(()) => {
                 self.run.gate.well(self.run.now());
@@ -396,6 +432,7 @@ impl<'p, 's> Pusher<'p, 's> {
     }
 
     async fn failed(&mut self, flight: Flight, error: Error) -> Result<(), SyncError> {
+        self.finish_saving().await?;
         let backoff = self.run.backoff(self.run.gate.streak() + 1);
         let verdict = self.run.gate_failed(&error, Some(&flight.record), backoff).await?;
         if verdict != Verdict::Settled(Blame::Instance) {
@@ -443,7 +480,7 @@ impl<'p, 's> Pusher<'p, 's> {
 
     /// Whether nothing is under way: no call, and nothing that is to be written down.
     fn is_idle(&self) -> bool {
-        let is_saved = self.saving.is_empty() && self.batch.is_empty();
+        let is_saved = self.saving.is_none() && self.batch.is_empty();
         is_saved && self.flights.is_empty() && self.ready.is_empty()
     }
 
@@ -473,16 +510,33 @@ impl<'p, 's> Pusher<'p, 's> {
     }
 }
 
-/// The result of a task that is neither aborted nor lost while the loop lives.
-fn joined(saved: Result<Result<Saved, LedgerError>, JoinError>) -> Result<Saved, LedgerError> {
-    match saved.map_err(JoinError::try_into_panic) {
-        Ok(saved) => saved,
+/// Ends a task that nobody awaits any more.
+struct EndedWithRun(AbortHandle);
+
+impl Drop for EndedWithRun {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The result of a task that is neither aborted nor lost while whoever awaits it lives.
+fn joined<T, E: From<LedgerError>>(done: Result<Result<T, E>, JoinError>) -> Result<T, E> {
+    match done.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
         Err(Ok(panic)) => resume_unwind(panic),
         Err(Err(error)) => {
             let detail = "the runtime ended before the ledger could answer; keep it until the last call returns";
-            Err(LedgerError::new(LedgerErrorKind::Unavailable, detail).because(error))
+            Err(LedgerError::new(LedgerErrorKind::Unavailable, detail).because(error).into())
         }
     }
+}
+
+/// Completes with the save under way, if there is one.
+async fn done(saving: &mut Option<Saving>) -> Result<Saved, LedgerError> {
+    let Some(under_way) = saving else { return pending().await };
+    let saved = under_way.await;
+    *saving = None;
+    saved
 }
 
 async fn given_up(grace_ends: Option<Instant>) {

@@ -27,8 +27,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 const SLACK: Duration = Duration::from_secs(5);
 
 /// One run, or one plan, of a sync.
-pub(super) struct Run<'s> {
-    pub(super) sync: &'s ContactSync,
+pub(super) struct Run {
+    pub(super) sync: ContactSync,
     /// The number of the run; 0 for a plan.
     pub(super) number: u64,
     pub(super) stop: watch::Receiver<bool>,
@@ -53,9 +53,9 @@ pub(super) struct Run<'s> {
     policy: Policy,
 }
 
-impl<'s> Run<'s> {
+impl Run {
     pub(super) async fn begin(
-        sync: &'s ContactSync,
+        sync: &ContactSync,
         stop: watch::Receiver<bool>,
         recorder: Recorder,
         number: u64,
@@ -73,7 +73,7 @@ impl<'s> Run<'s> {
         let (looked, leased_until) = (Looked::default(), now);
         let (lease, account, latest, planned) = (None, None, now, 0);
         Ok(Self {
-            sync,
+            sync: sync.clone(),
             number,
             stop,
             gate,
@@ -182,6 +182,11 @@ impl<'s> Run<'s> {
             self.leased_until = until;
         }
         Ok(())
+    }
+
+    /// Whether the clock was set back since it was last noticed.
+    pub(super) fn is_clock_set_back(&self) -> bool {
+        self.now() < self.latest
     }
 
     /// Brings moments back if the clock was set back since this was asked last.
@@ -424,7 +429,7 @@ pub(super) enum Store<'d> {
 
 impl Store<'_> {
     /// Lists records that are due, or otherwise open, in the order of chats.
-    pub(super) async fn due(&mut self, run: &Run<'_>, after: Option<&ChatId>) -> Result<Vec<Record>, SyncError> {
+    pub(super) async fn due(&mut self, run: &Run, after: Option<&ChatId>) -> Result<Vec<Record>, SyncError> {
         match self {
             Self::Staged(diff) => Ok(diff.open(after, CHUNK).await?),
             Self::Ledger => run.in_state("due", after).await,
@@ -432,7 +437,7 @@ impl Store<'_> {
     }
 
     /// Finds records by chat or alias, each once.
-    pub(super) async fn find(&mut self, run: &Run<'_>, chats: &[ChatId]) -> Result<Vec<Record>, SyncError> {
+    pub(super) async fn find(&mut self, run: &Run, chats: &[ChatId]) -> Result<Vec<Record>, SyncError> {
         match self {
             Self::Staged(diff) => Ok(diff.find(chats).await?),
             Self::Ledger => Ok(run.sync.ledger.fetch(run.sync.book.instance(), Query::Chats(chats)).await?),
@@ -443,7 +448,7 @@ impl Store<'_> {
     /// about again. Returns the records as they are then, those left out for which there is no decision.
     pub(super) async fn change(
         &mut self,
-        run: &Run<'_>,
+        run: &Run,
         chats: &[ChatId],
         mut decide: impl FnMut(&Record) -> Option<Decision>,
     ) -> Result<Vec<Record>, SyncError> {
