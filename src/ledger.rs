@@ -481,7 +481,8 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Tally {
-    /// Claims that were stored when the session began.
+    /// Claims that were stored when the session began. Those that others delete before this is first asked may be left out, unless a
+    /// row was compared with them.
     pub claims: u64,
     /// Those of them that a row was compared with.
     pub met: u64,
@@ -547,10 +548,10 @@ pub struct InstanceState {
     /// When a call worked last, as a run noted at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worked_at: Option<Timestamp>,
-    /// When something was last stored under a lease, or a lease given back, by the ledger's clock. [`Ledger::commit`] and
-    /// [`Ledger::release`] set it, and [`Ledger::save_state`] leaves it alone.
+    /// When a lease was last given back, by the ledger's clock. [`Ledger::release`] sets it, and [`Ledger::save_state`] leaves it
+    /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pushed_at: Option<Timestamp>,
+    pub released_at: Option<Timestamp>,
 }
 
 /// A time in which an instance asked not to be called.

@@ -33,6 +33,8 @@
 //! # }
 //! ```
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -185,7 +187,7 @@ impl Naming {
         }
         Ok(Rendered {
             name: self.lay_out(&base, affix)?,
-            base: ContactName::from_clean(base.first, base.last)?,
+            base: ContactName::from_clean(&base.first, &base.last)?,
             tag: tag.map(Into::into),
             shortened: cut || head.len() < first.trim_end().len() || tail.len() < last.trim_end().len(),
             unknown_stage: listed.is_some_and(|listed| listed.is_none()),
@@ -279,13 +281,13 @@ impl Naming {
     fn lay_out(&self, base: &Parts<'_>, affix: Option<&Affix>) -> Result<ContactName, NameError> {
         let (before, after) = affix.map_or(("", ""), |affix| (&*affix.before, &*affix.after));
         if self.placement == Placement::FirstName {
-            return ContactName::from_clean([before, &base.full(), after].concat(), "");
+            return ContactName::from_clean(&[before, &base.full(), after].concat(), "");
         }
         let (glued, last) = match after.strip_prefix(' ') {
-            _ if !base.last.is_empty() => ("", [&*base.last, after].concat()),
-            Some(last) => ("", last.to_owned()),
-            None => (after, String::new()),
+            _ if !base.last.is_empty() => ("", Cow::Owned([&*base.last, after].concat())),
+            Some(last) => ("", Cow::Borrowed(last)),
+            None => (after, Cow::Borrowed("")),
         };
-        ContactName::from_clean([before, &*base.first, glued].concat(), last)
+        ContactName::from_clean(&[before, &*base.first, glued].concat(), &last)
     }
 }

@@ -374,11 +374,11 @@ impl Record {
 
     /// What the address book shows as far as is known: the newer of sent and seen.
     #[must_use]
-    pub fn shown(&self) -> Option<String> {
+    pub fn shown(&self) -> Option<&str> {
         match (&self.pushed.sent, &self.seen) {
             (Some(sent), Some(seen)) if seen.at <= sent.at => Some(sent.wish.name.full()),
             (Some(sent), None) => Some(sent.wish.name.full()),
-            (_, Some(seen)) => seen.name.as_deref().map(Into::into),
+            (_, Some(seen)) => seen.name.as_deref(),
             (None, None) => None,
         }
     }

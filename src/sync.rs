@@ -522,8 +522,11 @@ impl ContactSync {
             let Some(last) = records.last() else { break };
             after = Some(last.chat.clone());
             for record in &records {
-                if is_first && record.status == (Status::Parked { reason: Park::Competing }) {
-                    run.recorder.refuse_competing(record);
+                if is_first {
+                    if record.status == (Status::Parked { reason: Park::Competing }) {
+                        run.recorder.refuse_competing(record);
+                    }
+                    run.looked.note_unsaved(record);
                 }
                 let Some(change) = prospects.of(record).and_then(|outcome| Change::of(record, outcome)) else {
                     continue;

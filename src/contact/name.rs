@@ -1,4 +1,4 @@
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cmp::Ordering, fmt, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -13,10 +13,13 @@ use super::hex;
 /// The name that an address book shows for a contact: a first name and perhaps a last name.
 ///
 /// Neither is ever blank: a contact without a last name has `None`, because the API refuses an empty one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// Cloning one is cheap: the text is shared.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ContactName {
-    first: Box<str>,
-    last: Option<Box<str>>,
+    full: Arc<str>,
+    /// The length of the first name.
+    first: usize,
 }
 
 impl ContactName {
@@ -48,35 +51,31 @@ impl ContactName {
     }
 
     /// Takes names that are known to be trimmed and without control characters.
-    pub(crate) fn from_clean(first: impl Into<Box<str>>, last: impl Into<Box<str>>) -> Result<Self, NameError> {
-        let (first, last) = (first.into(), last.into());
+    pub(crate) fn from_clean(first: &str, last: &str) -> Result<Self, NameError> {
         match (first.is_empty(), last.is_empty()) {
             (true, true) => Err(NameError::Blank),
-            (true, false) => Ok(Self { first: last, last: None }),
-            (false, true) => Ok(Self { first, last: None }),
-            (false, false) => Ok(Self { first, last: Some(last) }),
+            (true, false) => Ok(Self { full: last.into(), first: last.len() }),
+            (false, true) => Ok(Self { full: first.into(), first: first.len() }),
+            (false, false) => Ok(Self { full: [first, " ", last].concat().into(), first: first.len() }),
         }
     }
 
     /// The first name; never blank.
     #[must_use]
     pub fn first(&self) -> &str {
-        &self.first
+        &self.full[..self.first]
     }
 
     /// The last name, if there is one; never blank.
     #[must_use]
     pub fn last(&self) -> Option<&str> {
-        self.last.as_deref()
+        self.full.get(self.first + 1..)
     }
 
     /// The full name: both joined by one space.
     #[must_use]
-    pub fn full(&self) -> String {
-        match self.last() {
-            Some(last) => [self.first(), " ", last].concat(),
-            None => self.first().to_owned(),
-        }
+    pub fn full(&self) -> &str {
+        &self.full
     }
 
     /// Whether a text is the full name. How it is spelled in Unicode makes no difference: a phone may show the `ë` of `Zoë` as two
@@ -93,12 +92,7 @@ impl ContactName {
     /// ```
     #[must_use]
     pub fn is_full(&self, full: &str) -> bool {
-        let is_same = match (full.strip_prefix(self.first()), self.last()) {
-            (Some(rest), Some(last)) => rest.strip_prefix(' ') == Some(last),
-            (Some(rest), None) => rest.is_empty(),
-            (None, _) => false,
-        };
-        is_same || (!full.is_ascii() && full.nfc().eq(self.full().nfc()))
+        *full == *self.full || (!full.is_ascii() && full.nfc().eq(self.full.nfc()))
     }
 
     /// A stable mark of this name, to compare by.
@@ -106,8 +100,8 @@ impl ContactName {
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
         hash.update([Fingerprint::VERSION]);
-        hash.update(self.first.as_bytes());
-        if let Some(last) = &self.last {
+        hash.update(self.first().as_bytes());
+        if let Some(last) = self.last() {
             hash.update([0]);
             hash.update(last.as_bytes());
         }
@@ -120,15 +114,33 @@ impl ContactName {
 
 impl fmt::Display for ContactName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.first)?;
-        self.last.as_deref().map_or(Ok(()), |last| write!(f, " {last}"))
+        f.write_str(&self.full)
+    }
+}
+
+impl fmt::Debug for ContactName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContactName").field("first", &self.first()).field("last", &self.last()).finish()
+    }
+}
+
+/// By first name, then by last name.
+impl Ord for ContactName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.first(), self.last()).cmp(&(other.first(), other.last()))
+    }
+}
+
+impl PartialOrd for ContactName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 /// As `["First"]` or `["First", "Last"]`.
 impl Serialize for ContactName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut parts = serializer.serialize_seq(Some(1 + usize::from(self.last.is_some())))?;
+        let mut parts = serializer.serialize_seq(Some(1 + usize::from(self.last().is_some())))?;
         parts.serialize_element(self.first())?;
         if let Some(last) = self.last() {
             parts.serialize_element(last)?;
@@ -284,8 +296,8 @@ mod tests {
                 prop_assert!(!name.first().trim().is_empty());
                 prop_assert!(name.last().is_none_or(|last| !last.trim().is_empty()));
                 prop_assert_eq!(name.full(), name.to_string());
-                prop_assert!(name.is_full(&name.full()));
-                for other in [name.full() + "x", name.full() + " ", String::new(), name.full().repeat(2)] {
+                prop_assert!(name.is_full(name.full()));
+                for other in [format!("{name}x"), format!("{name} "), String::new(), name.full().repeat(2)] {
                     prop_assert!(!name.is_full(&other));
                 }
                 prop_assert_eq!(serde_json::from_str::<ContactName>(&serde_json::to_string(&name).unwrap()).unwrap(), name);

@@ -69,7 +69,7 @@ macro_rules! ledger_contract {
                 a_renewed_lease_lasts_longer
                 a_released_lease_is_free_and_writes_nothing
                 lanes_write_side_by_side
-                only_what_is_stored_under_a_lease_is_noted
+                only_giving_a_lease_back_is_noted
                 a_row_is_unchanged_only_if_nothing_differs
                 rows_are_matched_in_any_order
                 a_repeated_row_is_told_from_the_first
@@ -553,14 +553,14 @@ pub async fn a_state_is_stored_over_the_one_that_was_read(ledger: &dyn Ledger) -
             account: Some("12025550142".parse()?),
             book_entries: entries,
             worked_at: Some(Timestamp(9)),
-            pushed_at: Some(Timestamp(99)),
+            released_at: Some(Timestamp(99)),
         };
         assert!(ledger.save_state(&instance, expected.clone()).await?);
         for stale in [0, revision, revision + 2].into_iter().filter(|stale| *stale != revision + 1) {
             let stale = InstanceState { revision: stale, ..InstanceState::default() };
             assert!(!ledger.save_state(&instance, stale).await?, "over {revision}");
         }
-        expected = InstanceState { revision: revision + 1, pushed_at: None, ..expected };
+        expected = InstanceState { revision: revision + 1, released_at: None, ..expected };
         assert_eq!(ledger.state(&instance).await?, expected);
     }
     let blank = InstanceState { revision: expected.revision, ..InstanceState::default() };

@@ -154,7 +154,7 @@ impl Ledger for MemoryLedger {
         self.write(&lease.instance, |known| {
             if known.held(lease.fence).is_some() {
                 known.held = None;
-                known.state.pushed_at = Some(now);
+                known.state.released_at = Some(now);
                 tracing::debug!(instance = %lease.instance, fence = lease.fence, "lease released");
             }
         });
@@ -171,7 +171,6 @@ impl Ledger for MemoryLedger {
         lease: Option<&Lease>,
         writes: Vec<Write>,
     ) -> Result<Vec<usize>, LedgerError> {
-        let now = self.clock.now();
         self.write(instance, |known| {
             if let Some(lease) = lease
                 && (lease.instance != *instance || known.held(lease.fence).is_none())
@@ -180,9 +179,6 @@ impl Ledger for MemoryLedger {
             }
             let count = writes.len();
             let lost: Vec<usize> = known.commit(writes).into_iter().map(|(place, _)| place).collect();
-            if lease.is_some() && lost.len() < count {
-                known.state.pushed_at = Some(now);
-            }
             tracing::debug!(%instance, stored = count - lost.len(), lost = lost.len(), "records stored");
             Ok(lost)
         })
@@ -200,8 +196,8 @@ impl Ledger for MemoryLedger {
         Ok(self.write(instance, |known| {
             let is_newest = known.state.revision == state.revision;
             if is_newest {
-                let pushed_at = known.state.pushed_at;
-                known.state = InstanceState { revision: state.revision + 1, pushed_at, ..state };
+                let released_at = known.state.released_at;
+                known.state = InstanceState { revision: state.revision + 1, released_at, ..state };
             }
             is_newest
         }))

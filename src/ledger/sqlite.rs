@@ -215,7 +215,7 @@ impl Ledger for SqliteLedger {
         lease: Option<&Lease>,
         writes: Vec<Write>,
     ) -> Result<Vec<usize>, LedgerError> {
-        let (name, now) = (instance.clone(), self.clock.now());
+        let name = instance.clone();
         let lease = lease.map(|lease| (lease.instance.clone(), lease.fence));
         let lost = self.write(move |transaction, _| {
             if let Some((held, fence)) = &lease {
@@ -246,9 +246,6 @@ impl Ledger for SqliteLedger {
                 }
                 break lost;
             };
-            if lease.is_some() && lost.len() < writes.len() {
-                instance::pushed(transaction, id, now)?;
-            }
             tracing::debug!(instance = %name, stored = writes.len() - lost.len(), lost = lost.len(), "records stored");
             Ok(lost)
         });

@@ -318,12 +318,12 @@ fn seen(record: &mut Record, name: Option<Box<str>>, at: Option<Timestamp>, now:
     }
     // That a contact is not saved is news where nothing was known of it.
     let is_known = record.seen.is_some() || record.pushed.sent.is_some();
-    if is_known && record.pushed.in_doubt.is_none() && record.shown().as_deref() == name.as_deref() {
+    if is_known && record.pushed.in_doubt.is_none() && record.shown() == name.as_deref() {
         return None;
     }
     // A request in doubt took effect, or may have before somebody saved another name: what it replaced would be forgotten otherwise.
     let doubt = record.pushed.in_doubt.as_ref();
-    let may_have_replaced = doubt.filter(|_| record.shown().as_deref() != name.as_deref());
+    let may_have_replaced = doubt.filter(|_| record.shown() != name.as_deref());
     let overwritten = may_have_replaced.and_then(|doubt| overwritten(record, &doubt.wish, doubt.run, now));
     record.seen = Some(Seen { name, at });
     // What is seen once no request can take effect any more answers for all of them.

@@ -27,6 +27,8 @@ use crate::{
 
 /// How many rows are compared at once, while as many are read.
 const BATCH: usize = 2_048;
+/// How many records are changed at once.
+const CHUNK: usize = 256;
 /// After how many rows others have a turn.
 const PATIENCE: u64 = 1_024;
 
@@ -101,17 +103,15 @@ impl Intake<'_> {
             return Ok(false);
         }
         let tally = self.diff.tally().await?;
-        (self.impact.claims, self.impact.missing) = (tally.claims, tally.claims - tally.met);
-        if self.are_changes {
-            self.impact.missing = 0;
-        }
+        let missing = if self.are_changes { 0 } else { tally.claims - tally.met };
+        (self.impact.claims, self.impact.missing) = (tally.claims, missing);
         Ok(true)
     }
 
     /// Withdraws the claims of rows that a snapshot lacks.
     pub(super) async fn withdraw_absent(&mut self) -> Result<(), SyncError> {
         loop {
-            let absent = self.diff.absent(BATCH).await?;
+            let absent = self.diff.absent(CHUNK).await?;
             if absent.is_empty() {
                 return Ok(());
             }
@@ -129,7 +129,7 @@ impl Intake<'_> {
 
     /// Lists the contacts that keep a name although the row that wanted it names another person now.
     pub(super) async fn note_moved(&mut self) -> Result<(), SyncError> {
-        for moved in std::mem::take(&mut self.moved).chunks(BATCH) {
+        for moved in std::mem::take(&mut self.moved).chunks(CHUNK) {
             let chats: Vec<ChatId> = moved.iter().map(|(chat, _)| chat.clone()).collect();
             let records = self.diff.find(&chats).await?;
             for (chat, crm_id) in moved {

@@ -70,10 +70,12 @@ impl Looked {
         self.book_at
     }
 
-    /// Notes that the whole book, which was just read, does not hold a contact that is due.
-    fn note_unsaved(&mut self, chat: &ChatId) {
-        let mark = self.marks.hash_one(chat);
-        self.unsaved.insert(mark);
+    /// Notes a contact that is due before the whole book is read: if it is still without a name then, the book does not hold it.
+    pub(super) fn note_unsaved(&mut self, record: &Record) {
+        if record.status.due_at().is_some() && !record.is_known() && record.seen.is_none() {
+            let mark = self.marks.hash_one(&record.chat);
+            self.unsaved.insert(mark);
+        }
     }
 
     fn is_unsaved(&self, chat: &ChatId) -> bool {
@@ -255,6 +257,10 @@ impl Run {
     /// Reads the whole book. Says how many of the contacts that were known before it shows, if it was read to the end.
     async fn look_at_book(&mut self, store: &mut Store<'_>) -> Result<Option<u64>, SyncError> {
         let began = self.now();
+        // What a comparison holds is noted where it is counted.
+        if matches!(store, Store::Ledger) {
+            self.note_unsaved(store).await?;
+        }
         let mut pager = Pager::new(PAGE);
         let mut entries = 0;
         let mut listed = Listed::default();
@@ -283,7 +289,6 @@ impl Run {
         self.note_nameless(store, &mut listed).await?;
         self.looked.book_at = Some(began);
         self.looked.entries = Some(entries);
-        self.note_unsaved(store).await?;
         Ok(Some(listed.known))
     }
 
@@ -369,7 +374,7 @@ impl Run {
         Ok(())
     }
 
-    /// Notes whom the whole book would have shown: what it does not hold of them is not saved.
+    /// Notes whom the whole book will show: what it does not hold of them is not saved.
     async fn note_unsaved(&mut self, store: &mut Store<'_>) -> Result<(), SyncError> {
         self.looked.unsaved.clear();
         let mut after = None;
@@ -377,10 +382,8 @@ impl Run {
             let records = store.due(self, after.as_ref()).await?;
             let Some(last) = records.last() else { return Ok(()) };
             after = Some(last.chat.clone());
-            for record in records {
-                if record.status.due_at().is_some() && !record.is_known() && record.seen.is_none() {
-                    self.looked.note_unsaved(&record.chat);
-                }
+            for record in &records {
+                self.looked.note_unsaved(record);
             }
         }
     }

@@ -18,9 +18,8 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
-    task::{AbortHandle, JoinError},
+    task::{AbortHandle, JoinError, JoinSet},
     time::Instant,
 };
 use tracing::Instrument as _;
@@ -79,7 +78,6 @@ struct Saved {
 }
 
 type Saving = Pin<Box<dyn Future<Output = Result<Saved, LedgerError>> + Send>>;
-type Call = Pin<Box<dyn Future<Output = (Flight, Result<(), Error>)> + Send>>;
 
 /// The push loop of one run.
 pub(super) struct Pusher {
@@ -93,8 +91,7 @@ pub(super) struct Pusher {
     /// How many answers it takes.
     settling: usize,
     ready: VecDeque<Flight>,
-    /// The calls under way. One task drives them all, so that an answer wakes one thread and not two.
-    flights: FuturesUnordered<Call>,
+    flights: JoinSet<(Flight, Result<(), Error>)>,
     /// Contacts that were refused since the last success: the next one tells whether they are to blame.
     refused: Vec<(Flight, Error)>,
     /// When the calls in flight are given up, once the run was told to stop.
@@ -111,7 +108,7 @@ impl Pusher {
             saving: None,
             settling: 0,
             ready: VecDeque::new(),
-            flights: FuturesUnordered::new(),
+            flights: JoinSet::new(),
             refused: Vec::new(),
             grace_ends: None,
         }
@@ -155,11 +152,10 @@ impl Pusher {
             tokio::select! {
                 biased;
                 () = stopped(&mut self.run.stop), if self.grace_ends.is_none() => self.stop(),
-                Some(completed) = self.flights.next() => self.complete(completed).await?,
+                Some(completed) = self.flights.join_next() => self.complete(completed).await?,
                 saved = done(&mut self.saving) => self.saved(saved?).await?,
                 permit = self.run.sync.book.permit(), if can_send => self.permitted(permit).await?,
-                // They stay in doubt, as they are in the ledger.
-                () = given_up(self.grace_ends), if !self.flights.is_empty() => self.flights.clear(),
+                () = given_up(self.grace_ends), if !self.flights.is_empty() => self.flights.shutdown().await,
                 () = tokio::time::sleep(renewal) => self.renew_in_time().await?,
             }
             self.catch_up().await?;
@@ -168,7 +164,7 @@ impl Pusher {
 
     /// Takes everything else that is ready by now, so that one save serves it all.
     async fn catch_up(&mut self) -> Result<(), SyncError> {
-        while let Some(Some(completed)) = at_once(self.flights.next()) {
+        while let Some(completed) = self.flights.try_join_next() {
             self.complete(completed).await?;
         }
         while self.can_send() {
@@ -411,13 +407,19 @@ impl Pusher {
         }
         self.run.recorder.summary.calls += 1;
         let (book, name) = (Arc::clone(&self.run.sync.book), doubt.wish.name.clone());
-        self.flights.push(Box::pin(async move {
+        self.flights.spawn(async move {
             let answer = book.update(permit, &flight.record.chat, &name).await;
             (flight, answer)
-        }));
+        });
     }
 
-    async fn complete(&mut self, (flight, answer): (Flight, Result<(), Error>)) -> Result<(), SyncError> {
+    async fn complete(&mut self, completed: Result<(Flight, Result<(), Error>), JoinError>) -> Result<(), SyncError> {
+        let (flight, answer) = match completed {
+            Ok(completed) => completed,
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            // Given up on stop: it stays in doubt, as it is in the ledger.
+            Err(_) => return Ok(()),
+        };
         match answer {
             Ok(()) => {
                 self.run.gate.well(self.run.now());

@@ -102,8 +102,8 @@ impl Change {
             chat: record.chat.clone(),
             crm_id: claim.crm_id.clone(),
             action: if before.is_some() { Action::Rename } else { Action::Create },
-            before,
-            after: wish.name.full(),
+            before: before.map(Into::into),
+            after: wish.name.full().to_owned(),
             cause: claim.cause,
             outcome,
         })
@@ -544,7 +544,8 @@ impl Recorder {
         }
         self.summary.left += 1;
         if self.notes.left.len() < KEPT {
-            let left = Left { chat: record.chat.clone(), crm_id: crm_id.into(), name: record.shown(), reason };
+            let left =
+                Left { chat: record.chat.clone(), crm_id: crm_id.into(), name: record.shown().map(Into::into), reason };
             self.notes.left.push(left);
         }
     }

@@ -144,7 +144,7 @@ impl Run {
     async fn rest_after_last_holder(&mut self, is_takeover: bool) -> Result<(), SyncError> {
         let (now, pace) = (self.now(), self.sync.book.pace());
         // A holder that is gone without a word may have called just now; so may one whose clock was set back since.
-        let last = if is_takeover { Some(now) } else { self.state.pushed_at.map(|at| at.min(now)) };
+        let last = if is_takeover { Some(now) } else { self.state.released_at.map(|at| at.min(now)) };
         let Some(last) = last else { return Ok(()) };
         // However little the run wants to wait: without the rest it would have to do without calls.
         let rest = pace.interval().saturating_mul(pace.burst_size());

@@ -62,7 +62,7 @@
 //! #     fn pace(&self) -> Pace { self.limiter.pace() }
 //! #     async fn permit(&self) -> Result<Permit, Error> { self.limiter.turn(Duration::ZERO).await.map(|()| Permit::grant()) }
 //! #     async fn update(&self, _: Permit, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
-//! #         self.saved.lock().unwrap().push((chat.clone(), name.full()));
+//! #         self.saved.lock().unwrap().push((chat.clone(), name.full().to_owned()));
 //! #         Ok(())
 //! #     }
 //! #     async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {

@@ -127,7 +127,7 @@ impl<'b> Flight<'b> {
         let mut state = book.state();
         assert!(state.in_flight.insert(chat.clone()), "{chat} is called twice at the same time");
         state.most_in_flight = state.most_in_flight.max(state.in_flight.len());
-        state.calls.push((chat.clone(), name.full()));
+        state.calls.push((chat.clone(), name.full().to_owned()));
         state.called_at.push(now);
         Self { book, chat }
     }
@@ -437,7 +437,7 @@ impl AddressBook for Book {
         assert!(self.is_in_doubt(chat, name).await, "P9: {chat} is called without being in doubt for long enough");
         let fate = self.fate(chat);
         let flight = Flight::begin(self, chat, name);
-        let answer = self.meet(fate, chat, &name.full()).await;
+        let answer = self.meet(fate, chat, name.full()).await;
         drop(flight);
         answer
     }

@@ -141,7 +141,7 @@ async fn p8_a_name_edited_on_the_phone_is_in_the_history_once_it_is_overwritten(
         world.run(people(1, "Robert")).await;
         assert_eq!(world.texts(0).await, ["Bob (call after 5)", "Bobby from the gym"]);
         let history = world.ledger.history(&world.instance, &chat(0)).await.unwrap();
-        assert_eq!((history[0].run, history[0].by.name.full()), (2, "Robert 0".into()), "with the run that did it");
+        assert_eq!((history[0].run, history[0].by.name.full()), (2, "Robert 0"), "with the run that did it");
     }
 }
 

@@ -828,7 +828,10 @@ impl Pair<'_> {
             let limit = 1 + dice.below(6);
             let (open, expected) = (ours.open(None, limit).await?, theirs.open(None, limit).await?);
             assert_eq!(open, expected, "seed {seed}, turn {turn}");
-            assert_eq!(ours.tally().await?, theirs.tally().await?, "seed {seed}, turn {turn}");
+            let (found, expected) = (ours.tally().await?, theirs.tally().await?);
+            // Claims that were deleted meanwhile may be counted or not.
+            assert!((found.met..=expected.claims).contains(&found.claims), "seed {seed}, turn {turn}");
+            assert_eq!(found, Tally { claims: found.claims, ..expected }, "seed {seed}, turn {turn}");
         }
         if dice.one_in(4) {
             drop((ours, theirs));

@@ -6,6 +6,7 @@ use super::{Dice, Trial, everything, load, one, store};
 use crate::{
     ledger::{InstanceState, Lease, Ledger, LedgerErrorKind},
     record::Record,
+    time::Timestamp,
 };
 
 /// Longer than any clause takes.
@@ -152,28 +153,25 @@ pub async fn lanes_write_side_by_side(ledger: &dyn Ledger) -> Trial {
     Ok(())
 }
 
-/// The moment of the last write under a lease is kept, and changed by no other write.
+/// The moment at which a lease was last given back is kept, and changed by nothing else.
 ///
 /// # Errors
 ///
 /// Fails if the ledger does.
-pub async fn only_what_is_stored_under_a_lease_is_noted(ledger: &dyn Ledger) -> Trial {
+pub async fn only_giving_a_lease_back_is_noted(ledger: &dyn Ledger) -> Trial {
     let (instance, record) = (one()?, Record::new("12025550142".parse()?));
     let lease = ledger.acquire(&instance, "pusher", LONG).await?;
-    let stale = Record { revision: 9, ..record.clone() };
-    store(ledger, &instance, [Record::new("12025550143".parse()?).into()]).await?;
-    ledger.commit(&instance, Some(&lease), vec![]).await?;
-    ledger.commit(&instance, Some(&lease), vec![stale.clone().into()]).await?;
-    assert_eq!(ledger.state(&instance).await?.pushed_at, None, "nothing was stored under the lease");
-    ledger.commit(&instance, Some(&lease), vec![stale.into(), record.into()]).await?;
-    let pushed_at = ledger.state(&instance).await?.pushed_at;
-    assert!(pushed_at.is_some());
-    assert!(ledger.save_state(&instance, InstanceState::default()).await?);
-    tokio::time::sleep(Duration::from_millis(3)).await;
-    store(ledger, &instance, [Record::new("12025550144".parse()?).into()]).await?;
-    assert_eq!(ledger.state(&instance).await?.pushed_at, pushed_at);
-    let record = load(ledger, &"12025550142".parse()?).await?.ok_or("the record is gone")?;
     ledger.commit(&instance, Some(&lease), vec![record.into()]).await?;
-    assert!(ledger.state(&instance).await?.pushed_at > pushed_at);
+    assert_eq!(ledger.state(&instance).await?.released_at, None, "nothing was given back");
+    ledger.release(lease).await?;
+    let released_at = ledger.state(&instance).await?.released_at;
+    assert!(released_at.is_some());
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    let state = InstanceState { released_at: Some(Timestamp(9)), ..InstanceState::default() };
+    assert!(ledger.save_state(&instance, state).await?);
+    let second = ledger.acquire(&instance, "pusher", LONG).await?;
+    assert_eq!(ledger.state(&instance).await?.released_at, released_at);
+    ledger.release(second).await?;
+    assert!(ledger.state(&instance).await?.released_at > released_at);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt, mem,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     ChatId, InstanceId,
+    crm::RowDigest,
     ledger::{Diff, Incoming, LedgerError, Tally, Verdict, Write},
     record::{Record, Status},
 };
@@ -53,8 +54,8 @@ struct Session {
 #[derive(Default)]
 struct Progress {
     id: Option<i64>,
-    /// Claims that were there at the beginning, and the arrival of the last of them.
-    claims: u64,
+    /// Claims that were there at the beginning, once they were counted, and the arrival of the last of them.
+    claims: Option<u64>,
     last: u64,
     /// Contacts that were not in sync at the beginning, by number.
     open: Bits,
@@ -75,8 +76,18 @@ struct Progress {
     has_gone: bool,
     /// CRM ids of compared rows that have no claim and were not staged so far: of one batch at the most.
     fresh: HashSet<Box<str>>,
+    /// The stored claims of the rows that were given out last: what is staged next is mostly about them.
+    given: HashMap<Box<str>, StoredClaim>,
     found: Vec<Option<Found>>,
     missed: Vec<usize>,
+}
+
+/// A claim as it is stored.
+#[derive(Clone, Copy)]
+struct StoredClaim {
+    arrival: u64,
+    contact: i64,
+    digest: RowDigest,
 }
 
 impl SqliteDiff {
@@ -86,7 +97,7 @@ impl SqliteDiff {
         let transaction = connection.transaction()?;
         let progress = Progress::begin(&transaction, &instance)?;
         drop(transaction);
-        tracing::debug!(%instance, claims = progress.claims, "comparison begun");
+        tracing::debug!(%instance, "comparison begun");
         let session = Session { connection, instance, progress, is_broken: false };
         Ok(Self { file: Arc::clone(file), session: Arc::new(Mutex::new(session)) })
     }
@@ -221,12 +232,8 @@ impl Progress {
     fn begin(connection: &Connection, name: &InstanceId) -> Result<Self, Fault> {
         let Some(id) = instance::find(connection, name)? else { return Ok(Self::default()) };
         let number = |sql| connection.query_row(sql, [id], |row| row.get(0)).map(i64::cast_unsigned);
-        let mut progress = Self {
-            id: Some(id),
-            claims: number("SELECT count(*) FROM claim INDEXED BY claim_arrival WHERE instance = ?1")?,
-            last: number("SELECT last_claim FROM instance WHERE id = ?1")?,
-            ..Self::default()
-        };
+        let mut progress =
+            Self { id: Some(id), last: number("SELECT last_claim FROM instance WHERE id = ?1")?, ..Self::default() };
         let sql = "SELECT id FROM contact INDEXED BY contact_open WHERE instance = ?1 AND state <> 'in_sync'";
         let mut open = connection.prepare(sql)?;
         let mut open = open.query([id])?;
@@ -237,11 +244,12 @@ impl Progress {
     }
 
     fn absent(&mut self, connection: &Connection, limit: usize) -> Result<Vec<(Box<str>, Record)>, Fault> {
-        let sql = "SELECT crm_id, arrival, contact FROM claim INDEXED BY claim_arrival \
+        let sql = "SELECT crm_id, arrival, contact, digest FROM claim INDEXED BY claim_arrival \
                    WHERE instance = ?1 AND arrival >= ?2 AND arrival <= ?3 ORDER BY arrival LIMIT 1";
         let mut next = connection.prepare_cached(sql)?;
         let mut view = View::new(connection, self)?;
         let mut absent = Vec::new();
+        self.given.clear();
         while absent.len() < limit {
             let arrival = self.met.first_missing(self.listed + 1);
             let mut rows = next.query(params![self.id, arrival.cast_signed(), self.last.cast_signed()])?;
@@ -254,7 +262,10 @@ impl Progress {
             if !self.met.contains(self.listed) {
                 let crm_id: Box<str> = row.get(0)?;
                 let (staged, _) = view.staged_claim(&crm_id)?.unwrap_or_default();
-                let holder = view.holder(&crm_id, staged, Some(row.get(2)?))?;
+                let contact = row.get(2)?;
+                let holder = view.holder(&crm_id, staged, Some(contact))?;
+                let digest = RowDigest::from_bytes(row.get(3)?);
+                self.given.insert(crm_id.clone(), StoredClaim { arrival: self.listed, contact, digest });
                 absent.extend(holder.map(|record| (crm_id, record)));
             }
         }
@@ -296,15 +307,34 @@ impl Progress {
         Ok(open)
     }
 
-    fn tally(&self) -> Tally {
+    fn tally(&mut self, connection: &Connection) -> Result<Tally, Fault> {
         let none = Bits::default();
-        let met = |others| self.met.count_without(self.last, others);
-        Tally {
-            claims: self.claims,
-            met: met([&none, &none]),
-            unchanged: met([&self.met_open, &self.touched]) + self.staged_in_sync,
+        let met = self.met.count_without(self.last, [&none, &none]);
+        // Numbers that were not met may be those of claims that are gone for long.
+        let claims = match self.claims {
+            Some(claims) => claims,
+            None if met == self.last => met,
+            None => met + self.count_missing(connection)?,
+        };
+        self.claims = Some(claims);
+        let count = |others| self.met.count_without(self.last, others);
+        Ok(Tally {
+            claims,
+            met,
+            unchanged: count([&self.met_open, &self.touched]) + self.staged_in_sync,
             staged: self.staged,
+        })
+    }
+
+    fn count_missing(&self, connection: &Connection) -> Result<u64, Fault> {
+        let sql = "SELECT arrival FROM claim INDEXED BY claim_arrival WHERE instance = ?1 AND arrival <= ?2";
+        let mut claims = connection.prepare(sql)?;
+        let mut claims = claims.query(params![self.id, self.last.cast_signed()])?;
+        let mut missing = 0;
+        while let Some(claim) = claims.next()? {
+            missing += u64::from(!self.met.contains(claim.get::<_, i64>(0)?.cast_unsigned()));
         }
+        Ok(missing)
     }
 }
 
@@ -345,7 +375,7 @@ impl Diff for SqliteDiff {
     }
 
     async fn tally(&mut self) -> Result<Tally, LedgerError> {
-        self.call(|progress, _| Ok(progress.tally())).await
+        self.call(|progress, connection| progress.tally(connection)).await
     }
 
     async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {

@@ -26,27 +26,20 @@ pub(super) fn make(connection: &Connection, name: &InstanceId) -> Result<i64, Fa
 }
 
 pub(super) fn state(connection: &Connection, id: i64) -> Result<InstanceState, Fault> {
-    let mut find = connection.prepare_cached("SELECT state, revision, pushed_at FROM instance WHERE id = ?1")?;
-    let (state, revision, pushed_at) = find.query_row([id], |row| {
+    let mut find = connection.prepare_cached("SELECT state, revision, released_at FROM instance WHERE id = ?1")?;
+    let (state, revision, released_at) = find.query_row([id], |row| {
         let state: Option<InstanceState> = row.get_ref(0)?.as_str_or_null()?.map(|text| body(0, text)).transpose()?;
         Ok((state, row.get::<_, i64>(1)?, time(row, 2)?))
     })?;
-    Ok(InstanceState { revision: revision.cast_unsigned(), pushed_at, ..state.unwrap_or_default() })
+    Ok(InstanceState { revision: revision.cast_unsigned(), released_at, ..state.unwrap_or_default() })
 }
 
 /// Stores a state over the revision that it has, and says whether that was still the newest.
 pub(super) fn save_state(connection: &Connection, id: i64, state: InstanceState) -> Result<bool, Fault> {
     let revision = state.revision.cast_signed();
-    let state = serde_json::to_string(&InstanceState { revision: state.revision + 1, pushed_at: None, ..state })?;
+    let state = serde_json::to_string(&InstanceState { revision: state.revision + 1, released_at: None, ..state })?;
     let sql = "UPDATE instance SET state = ?3, revision = revision + 1 WHERE id = ?1 AND revision = ?2";
     Ok(connection.prepare_cached(sql)?.execute(params![id, revision, state])? > 0)
-}
-
-/// Notes that something was stored under a lease.
-pub(super) fn pushed(connection: &Connection, id: i64, now: Timestamp) -> Result<(), Fault> {
-    let sql = "UPDATE instance SET pushed_at = ?2 WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute([id, now.0.cast_signed()])?;
-    Ok(())
 }
 
 /// Counts all by the index of chats, and what is not as nearly all are by the index of those.

@@ -105,7 +105,7 @@ pub(super) fn renew(
 
 /// Ends a lease, if it has not ended.
 pub(super) fn release(connection: &Connection, name: &InstanceId, fence: u64, now: Timestamp) -> Result<(), Fault> {
-    let sql = "UPDATE instance SET owner = NULL, expires = 0, pushed_at = ?3 WHERE name = ?1 AND fence = ?2 AND owner IS NOT NULL";
+    let sql = "UPDATE instance SET owner = NULL, expires = 0, released_at = ?3 WHERE name = ?1 AND fence = ?2 AND owner IS NOT NULL";
     connection.execute(sql, params![name.as_str(), fence.cast_signed(), now.0.cast_signed()])?;
     Ok(())
 }

@@ -379,19 +379,24 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
+    /// Lists a claim. An upsert that returns the arrival would do it in one statement, for which SQLite copies each page before it
+    /// changes it.
     fn claim(&mut self, contact: i64, crm_id: &str, digest: RowDigest) -> Result<(), Fault> {
-        let sql = "INSERT INTO claim (instance, crm_id, arrival, digest, contact) VALUES (?1, ?2, ?3, ?4, ?5) \
-                   ON CONFLICT DO UPDATE SET digest = excluded.digest, contact = excluded.contact RETURNING arrival";
+        let sql = "UPDATE claim SET digest = ?3, contact = ?4 WHERE instance = ?1 AND crm_id = ?2";
+        let known = params![self.instance, crm_id, digest.as_bytes(), contact];
+        if self.connection.prepare_cached(sql)?.execute(known)? > 0 {
+            return Ok(());
+        }
         let last = if let Some(last) = self.last_claim {
             last
         } else {
             let sql = "SELECT last_claim FROM instance WHERE id = ?1";
             self.connection.prepare_cached(sql)?.query_row([self.instance], |row| row.get(0))?
         };
-        let mut insert = self.connection.prepare_cached(sql)?;
-        let params = params![self.instance, crm_id, last + 1, digest.as_bytes(), contact];
-        let arrival: i64 = insert.query_row(params, |row| row.get(0))?;
-        self.last_claim = Some(last.max(arrival));
+        let sql = "INSERT INTO claim (instance, crm_id, arrival, digest, contact) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let new = params![self.instance, crm_id, last + 1, digest.as_bytes(), contact];
+        self.connection.prepare_cached(sql)?.execute(new)?;
+        self.last_claim = Some(last + 1);
         Ok(())
     }
 

@@ -25,7 +25,7 @@ CREATE TABLE instance (
     lock INTEGER NOT NULL DEFAULT 0,
     revision INTEGER NOT NULL DEFAULT 0,
     state TEXT,
-    pushed_at INTEGER,
+    released_at INTEGER,
     last_claim INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 

@@ -268,8 +268,8 @@ async fn a_lease_goes_by_the_ledgers_clock_even_if_its_holder_lives() -> Outcome
     drop(second);
     assert_eq!(ledger.acquire(&instance, "third", TTL).await?.fence, 3);
     let lease = ledger.acquire(&"two".parse()?, "first", TTL).await?;
-    ledger.commit(&lease.instance, Some(&lease), vec![settled(1).into()]).await?;
-    assert_eq!(ledger.state(&lease.instance).await?.pushed_at, Some(clock.now()));
+    ledger.release(lease).await?;
+    assert_eq!(ledger.state(&"two".parse()?).await?.released_at, Some(clock.now()));
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn settled(server: &Server, crm: &Expected) {
     for record in records.values() {
         let Some(sent) = &record.pushed.sent else { continue };
         let (chat, name) = (&record.chat, sent.wish.name.full());
-        if !server.has_acknowledged(chat, &name) {
+        if !server.has_acknowledged(chat, name) {
             server.log().breach("P4", format_args!("{name:?} of {chat} counts as sent and was never acknowledged"));
         }
     }
@@ -83,7 +83,7 @@ fn person(chat: &ChatId, wanted: &Wanted, record: Option<&Record>, server: &Serv
         Some(Status::InSync) => {
             let shown = server.name(chat);
             // What a person saved after us, and nobody looked at since, is no fault of ours.
-            let is_right = shown.as_ref() == Some(&name) || server.is_human(chat);
+            let is_right = shown.as_deref() == Some(name) || server.is_human(chat);
             (!is_right).then(|| format!("{chat} counts as in sync with {name:?} and shows {shown:?}"))
         }
         Some(Status::Parked { reason: Park::Refused })

@@ -300,7 +300,11 @@ impl Server {
     pub fn wanted(&self, chat: &ChatId, row: &CrmContact, version: u64, naming: &Naming) {
         if let Ok(rendered) = naming.render(&row.first, &row.last, row.stage.as_deref()) {
             let mut state = self.state();
-            state.wishes.entry((chat.clone(), rendered.name.full())).or_default().insert(row.id.clone(), version);
+            state
+                .wishes
+                .entry((chat.clone(), rendered.name.full().to_owned()))
+                .or_default()
+                .insert(row.id.clone(), version);
         }
     }
 
@@ -394,7 +398,7 @@ impl Server {
     async fn is_in_doubt(&self, chat: &ChatId, text: &str) -> bool {
         let chats = std::slice::from_ref(chat);
         let found = steady(self.ledger().fetch(self.instance(), Query::Chats(chats))).await.unwrap_or_default();
-        found.iter().any(|record| record.pushed.in_doubt.is_some() && record.shown().as_deref() == Some(text))
+        found.iter().any(|record| record.pushed.in_doubt.is_some() && record.shown() == Some(text))
     }
 
     /// Holds a call to the pace and to the waits that were asked for.
@@ -716,7 +720,7 @@ impl State {
         }
         let Some(sent) = pushed.and_then(|pushed| pushed.sent.as_ref()) else { return };
         let sent_name = sent.wish.name.full();
-        if !self.has_acknowledged(chat, &sent_name) {
+        if !self.has_acknowledged(chat, sent_name) {
             log.breach("P4", format_args!("{sent_name:?} of {chat} counts as sent and was never acknowledged"));
         }
         let last = self.requests.iter().rev().find(|request| request.chat == *chat);
@@ -825,7 +829,7 @@ impl AddressBook for ServerBook {
         let stored = steady(ledger.fetch(instance, Query::Chats(std::slice::from_ref(chat)))).await;
         let record = stored.unwrap_or_default().into_iter().find(|record| record.chat == *chat);
         self.server.called(self.process, &gate);
-        let (id, at, result) = self.server.begin(self.process, chat, &name.full(), record.as_ref());
+        let (id, at, result) = self.server.begin(self.process, chat, name.full(), record.as_ref());
         let waiting = Waiting { server: &self.server, id };
         self.wait_for(at).await;
         self.server.answered(id, &result);

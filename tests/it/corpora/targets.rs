@@ -160,10 +160,10 @@ pub(crate) fn tags(data: &[u8]) {
     let parsed = naming.parse(&text);
     assert_eq!(naming.parse(&parsed.base).tag, None, "a base has no tag of ours");
     let Ok(rendered) = naming.render(&text, "", Some("Lead")) else { return };
-    let again = naming.parse(&rendered.name.full());
+    let again = naming.parse(rendered.name.full());
     assert_eq!(again.tag.as_deref(), Some("Lead"), "what we render we know again");
     assert_eq!(again.base, rendered.base.full());
-    let twice = naming.render(&rendered.name.full(), "", Some("Lead")).unwrap();
+    let twice = naming.render(rendered.name.full(), "", Some("Lead")).unwrap();
     assert_eq!(twice.name.full(), rendered.name.full(), "applying a tag twice is once");
 }
 

@@ -163,7 +163,7 @@ async fn p4_an_answer_whose_record_an_observer_wrote_meanwhile_is_decided_again(
             let record = world.record(call).await;
             assert_eq!(
                 (record.pushed.sent.unwrap().wish.name.full(), record.pushed.in_doubt),
-                (format!("Bob {call}"), None)
+                (&*format!("Bob {call}"), None)
             );
             assert_eq!(world.texts(call).await, ["Mum"], "what the observer saw was overwritten");
             assert_eq!(counts(&world.run(people(n, "Bob")).await), [0, 0, n as u64, 0, 0, 0, 0]);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params, types::ValueRef};
 
-use super::{Progress, view::View};
+use super::{Progress, StoredClaim, view::View};
 use crate::{
     crm::RowDigest,
     ledger::{Incoming, Verdict, sqlite::fault::Fault},
@@ -25,7 +25,8 @@ pub(super) struct Found {
     arrival: u64,
     /// The contact; `None` if nobody will ask, because the row is the same and all contacts are in sync.
     contact: Option<i64>,
-    is_same: bool,
+    /// The stored digest, if it is another than that of the row.
+    other: Option<RowDigest>,
 }
 
 /// A claim that was read, but is not the one of the row that was looked for.
@@ -38,7 +39,8 @@ struct Passed {
 
 impl Passed {
     fn found(&self, row: &Incoming) -> Found {
-        Found { arrival: self.arrival, contact: Some(self.contact), is_same: self.digest == row.digest }
+        let other = Some(self.digest).filter(|digest| *digest != row.digest);
+        Found { arrival: self.arrival, contact: Some(self.contact), other }
     }
 }
 
@@ -49,8 +51,9 @@ fn matching(claim: &Row<'_>, row: &Incoming, with_contact: bool) -> rusqlite::Re
     }
     let arrival = claim.get::<_, i64>(1)?.cast_unsigned();
     let is_same = claim.get_ref(2)? == ValueRef::Blob(row.digest.as_bytes());
+    let other = if is_same { None } else { Some(RowDigest::from_bytes(claim.get(2)?)) };
     let contact = if is_same && !with_contact { None } else { Some(claim.get(3)?) };
-    Ok(Some(Found { arrival, contact, is_same }))
+    Ok(Some(Found { arrival, contact, other }))
 }
 
 fn passed(claim: &Row<'_>) -> rusqlite::Result<Passed> {
@@ -65,6 +68,7 @@ fn passed(claim: &Row<'_>) -> rusqlite::Result<Passed> {
 impl Progress {
     pub(super) fn compare(&mut self, connection: &Connection, rows: &[Incoming]) -> Result<Vec<Verdict>, Fault> {
         self.note_fresh(connection)?;
+        self.given.clear();
         self.found.clear();
         self.found.resize(rows.len(), None);
         self.missed.clear();
@@ -147,7 +151,8 @@ impl Progress {
         for (place, row) in rows.iter().enumerate() {
             let found = self.found[place];
             let is_repeat = found.is_some_and(|claim| !self.meet(claim));
-            let is_unchanged = |claim: Found| claim.is_same && !is_repeat && !self.touched.contains(claim.arrival);
+            let is_unchanged =
+                |claim: Found| claim.other.is_none() && !is_repeat && !self.touched.contains(claim.arrival);
             if found.is_some_and(is_unchanged) {
                 verdicts.push(Verdict::Unchanged);
                 continue;
@@ -160,6 +165,9 @@ impl Progress {
                 Some(Found { contact: None, .. }) => LookUp::new(connection, self.id)?.find(row)?,
                 found => found,
             };
+            if let Some(Found { arrival, contact: Some(contact), other: Some(digest) }) = contact {
+                self.given.insert(row.contact.id.as_str().into(), StoredClaim { arrival, contact, digest });
+            }
             let contact = contact.and_then(|claim| claim.contact);
             verdicts.push(self.changed(view, row, contact, is_repeat)?);
         }

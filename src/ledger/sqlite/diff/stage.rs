@@ -1,7 +1,7 @@
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 use super::{
-    Progress, is_settled,
+    Progress, StoredClaim, is_settled,
     view::{Rest, View},
 };
 use crate::{
@@ -122,24 +122,24 @@ impl Progress {
     }
 
     /// Notes that a claim is not as it is stored, and returns who has it and for what.
-    fn touch(&mut self, stage: &mut Stage<'_>, crm_id: &str) -> Result<Option<(i64, RowDigest)>, Fault> {
+    fn touch(&mut self, stage: &mut Stage<'_>, crm_id: &str) -> Result<Option<StoredClaim>, Fault> {
         if self.fresh.contains(crm_id) {
             return Ok(None);
         }
-        let stored = stage.stored_claim.query_row(params![stage.instance, crm_id], |row| {
-            let digest = RowDigest::from_bytes(row.get(2)?);
-            Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?, digest))
-        });
-        Ok(stored.optional()?.map(|(arrival, contact, digest)| {
-            self.touched.insert(arrival);
-            (contact, digest)
-        }))
+        let stored = match self.given.get(crm_id) {
+            Some(given) => Some(*given),
+            None => stage.stored_claim.query_row(params![stage.instance, crm_id], stored_claim).optional()?,
+        };
+        if let Some(claim) = &stored {
+            self.touched.insert(claim.arrival);
+        }
+        Ok(stored)
     }
 
     fn claim(&mut self, stage: &mut Stage<'_>, record: &Record, claim: &Claim) -> Result<(), Fault> {
-        if let Some((contact, digest)) = self.touch(stage, &claim.crm_id)?
-            && digest == claim.digest
-            && stage.contact(&record.chat)? == Some(contact)
+        if let Some(stored) = self.touch(stage, &claim.crm_id)?
+            && stored.digest == claim.digest
+            && stage.contact(&record.chat)? == Some(stored.contact)
         {
             return Ok(());
         }
@@ -147,6 +147,11 @@ impl Progress {
         stage.claim.execute(params![claim.crm_id, record.chat.as_str(), is_met])?;
         Ok(())
     }
+}
+
+fn stored_claim(row: &Row<'_>) -> rusqlite::Result<StoredClaim> {
+    let arrival = row.get::<_, i64>(0)?.cast_unsigned();
+    Ok(StoredClaim { arrival, contact: row.get(1)?, digest: RowDigest::from_bytes(row.get(2)?) })
 }
 
 impl Stage<'_> {
