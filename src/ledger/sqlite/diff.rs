@@ -375,7 +375,7 @@ impl Diff for SqliteDiff {
     }
 
     async fn tally(&mut self) -> Result<Tally, LedgerError> {
-        self.call(|progress, connection| progress.tally(connection)).await
+        self.call(Progress::tally).await
     }
 
     async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
