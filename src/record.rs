@@ -48,7 +48,7 @@ mod decide;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Blame, Decision, Effect, Event, Failure, Policy, decide, merge};
+pub use decide::{Blame, Decision, Drift, Effect, Event, Failure, Policy, decide, merge};
 
 /// One contact of one instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,6 +69,9 @@ pub struct Record {
     /// What was last seen in the address book; written by observers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// That a person said to leave the contact as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// What the contact waits for; set by [`decide`] alone.
     pub status: Status,
     /// How often the record was stored; 0 until then. It is stored only over the revision that it was loaded at.
@@ -128,6 +131,8 @@ impl Status {
 pub enum Hold {
     /// The CRM knows the person by a privacy id only, and nobody knows the phone behind it.
     NoPhone,
+    /// A person said to leave it as it is.
+    ByHand,
 }
 
 /// Why a contact is parked.
@@ -139,6 +144,36 @@ pub enum Park {
     Refused,
     /// Several rows of the CRM claim the person.
     Competing,
+    /// Somebody else saved another name over ours, and [`Drift::Ask`] leaves it to a person which of them stays.
+    Drifted,
+    /// Somebody else saved the same name over ours again and again: see [`Flips`].
+    Contested,
+}
+
+impl Hold {
+    /// What it means, and what to do.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::NoPhone => "nobody knows the phone behind this privacy id; give the CRM row a phone",
+            Self::ByHand => "left as it is, because a person said so; release it to go on",
+        }
+    }
+}
+
+impl Park {
+    /// What it means, and what to do.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Refused => "the server refused the name; change it in the CRM, or try again",
+            Self::Competing => "several rows of the CRM claim this person; leave the number in one of them",
+            Self::Drifted => "somebody saved another name; release it to overwrite that, or change the name in the CRM",
+            Self::Contested => {
+                "somebody saves the same other name again and again; agree on one, then change the CRM or release the contact"
+            }
+        }
+    }
 }
 
 /// A name as it is wanted, sent or in doubt: what is shown, and what it was made of.
@@ -240,6 +275,29 @@ pub struct Pushed {
     /// Why the wish has not been sent so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<LastFailure>,
+    /// How often somebody else saved the same name over ours of late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
+}
+
+/// How often somebody else saved the same name over ours, within a day.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Flips {
+    /// The name that they saved.
+    pub name: Box<str>,
+    /// When it was seen for the first time.
+    pub since: Timestamp,
+    /// How often it was seen over ours.
+    pub times: u32,
+}
+
+/// That a person said to leave a contact as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Held {
+    /// When that was.
+    pub since: Timestamp,
 }
 
 /// A name that the API acknowledged.
@@ -252,6 +310,9 @@ pub struct Sent {
     pub run: u64,
     /// When the acknowledgement came; brought back if the clock was.
     pub at: Timestamp,
+    /// When the address book showed the name after that: accepted by the API is not yet shown to anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
 }
 
 /// Requests for one name that may or may not have been carried out.
@@ -302,6 +363,9 @@ pub struct Seen {
     pub name: Option<Box<str>>,
     /// When it was.
     pub at: Timestamp,
+    /// Whether a person said to overwrite it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_overruled: bool,
 }
 
 /// A name that a push replaced, kept so that it can be restored.
@@ -320,6 +384,14 @@ pub struct Overwritten {
     pub at: Timestamp,
 }
 
+impl Seen {
+    /// What the address book showed at a moment.
+    #[must_use]
+    pub fn new(name: Option<Box<str>>, at: Timestamp) -> Self {
+        Self { name, at, is_overruled: false }
+    }
+}
+
 impl Record {
     /// A contact of which nothing is known.
     #[must_use]
@@ -330,6 +402,7 @@ impl Record {
             claims: Vec::new(),
             pushed: Pushed::default(),
             seen: None,
+            held: None,
             status: Status::InSync,
             revision: 0,
         }
@@ -381,6 +454,14 @@ impl Record {
             (_, Some(seen)) => seen.name.as_deref(),
             (None, None) => None,
         }
+    }
+
+    /// What the address book showed in place of the name that was sent before: somebody else saved it.
+    #[must_use]
+    pub fn drifted(&self) -> Option<&Seen> {
+        let (sent, seen) = self.pushed.sent.as_ref().zip(self.seen.as_ref())?;
+        let is_other = seen.name.as_deref().is_some_and(|name| !sent.wish.name.is_full(name));
+        (seen.at > sent.at && is_other).then_some(seen)
     }
 
     /// Whether the address book shows this name, as far as is known.

@@ -73,6 +73,23 @@ impl ChatId {
             }
     }
 
+    /// Whether a saved name says nothing but the number: it has no letter, and its digits are the number's.
+    ///
+    /// ```
+    /// use wawp_contacts::ChatId;
+    ///
+    /// let chat: ChatId = "+1 202 555 0142".parse()?;
+    /// assert!(chat.is_raw("+1 (202) 555-0142") && chat.is_raw(""));
+    /// assert!(!chat.is_raw("Bob") && !chat.is_raw("42"));
+    /// # Ok::<(), wawp_contacts::contact::ParseChatIdError>(())
+    /// ```
+    #[must_use]
+    pub fn is_raw(&self, name: &str) -> bool {
+        let digits: String = name.chars().filter(char::is_ascii_digit).collect();
+        let is_number = self.0.split('@').next().is_some_and(|user| digits.len() >= 7 && user.ends_with(&*digits));
+        name.trim().is_empty() || (is_number && !name.contains(char::is_alphabetic))
+    }
+
     /// The other [variant](Self::is_variant_of) of the number, if there is one.
     pub(crate) fn variant(&self) -> Option<Self> {
         let digits = self.0.strip_suffix(PHONE)?;

@@ -189,7 +189,7 @@ pub async fn of_writes_to_one_revision_exactly_one_is_stored(ledger: &dyn Ledger
                 let known = |chat: &ChatId| records.iter().find(|record| record.chat == *chat).cloned();
                 let batch = chats.iter().map(|chat| {
                     let mut record = known(chat).unwrap_or_else(|| Record::new(chat.clone()));
-                    record.seen = Some(crate::record::Seen { name: Some(name.into()), at: Timestamp(turn) });
+                    record.seen = Some(crate::record::Seen::new(Some(name.into()), Timestamp(turn)));
                     record
                 });
                 let batch: Vec<Record> = batch.collect();

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Cause, Claim, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen, Sent, Status, Wish};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Cause, Claim, Flips, Held, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen, Sent, Status, Wish,
+};
 #[cfg(doc)]
 use crate::book::AddressBook;
 use crate::{Error, ErrorClass, ErrorKind, RetryPolicy, crm::RowDigest, time::Timestamp};
 
 #[cfg(test)]
 mod tests;
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Something that happened to one contact.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +58,16 @@ pub enum Event {
     AccountChanged,
     /// Any lane: the clock was set back, so moments in the record may lie too far ahead.
     ClockSetBack,
+    /// A person said: leave the contact as it is.
+    Hold,
+    /// A person said: go on with the contact. It is held no longer, and what was parked over is tried again.
+    Release,
+    /// A person said: try once more what was refused.
+    Retry,
+    /// Observer lane: what the address book showed when it was first read is taken over: the same name as is wanted counts as sent.
+    Adopted,
+    /// Any lane: decisions are made by another policy than before.
+    PolicyChanged,
 }
 
 impl Event {
@@ -162,6 +178,25 @@ pub struct Policy {
     pub backoff: RetryPolicy,
     /// After how many attempts a contact is parked whose answers cannot be understood, or whose refusal nobody can explain.
     pub unclear_attempts: u32,
+    /// What becomes of a name that somebody else saved.
+    pub drift: Drift,
+    /// How often within a day somebody else may save the same name over ours, until the contact is parked as contested.
+    pub most_flips: u32,
+}
+
+/// What becomes of a name that somebody else saved over the one that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Drift {
+    /// The CRM's name is sent again; the other one is kept in the history.
+    #[default]
+    CrmWins,
+    /// The contact is parked until a person decides: a new wish, or a [release](Event::Release), sends the CRM's name again.
+    Ask,
+    /// A name is written only where there is none, where there is only the number, or where the name is ours; whatever a person
+    /// saved stays.
+    IfRaw,
 }
 
 impl Policy {
@@ -177,6 +212,8 @@ impl Default for Policy {
                 .max_attempts(6)
                 .backing_off(Duration::from_secs(1), Duration::from_secs(300)),
             unclear_attempts: 6,
+            drift: Drift::default(),
+            most_flips: 3,
         }
     }
 }
@@ -188,19 +225,19 @@ impl Default for Policy {
 pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) -> Decision {
     let mut next = record.clone();
     let effect = match event {
-        Event::Claimed { claim, urgent } => claimed(&mut next, claim, urgent, now),
+        Event::Claimed { claim, urgent } => claimed(&mut next, claim, urgent, policy, now),
         Event::Unclaimed { crm_id } => {
-            unclaimed(&mut next, &crm_id, now);
+            unclaimed(&mut next, &crm_id, policy, now);
             None
         }
-        Event::Seen { name, at } => seen(&mut next, name, at, now),
+        Event::Seen { name, at } => seen(&mut next, name, at, policy, now),
         Event::PhoneUnknown => {
             phone_unknown(&mut next, now);
             None
         }
         Event::Begin { run } => begin(&mut next, run, policy, now),
         Event::Cancel => {
-            cancel(&mut next, now);
+            cancel(&mut next, policy, now);
             None
         }
         Event::Acknowledged => acknowledged(&mut next, policy, now),
@@ -209,11 +246,33 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
             None
         }
         Event::AccountChanged => {
-            account_changed(&mut next, now);
+            account_changed(&mut next, policy, now);
             None
         }
         Event::ClockSetBack => {
             clock_set_back(&mut next, policy, now);
+            None
+        }
+        Event::Hold => {
+            next.held = next.held.take().or(Some(Held { since: now }));
+            restatus(&mut next, queue(record, now), policy, now);
+            None
+        }
+        Event::Release => {
+            release(&mut next, policy, now);
+            None
+        }
+        Event::Retry => {
+            next.pushed.failure = None;
+            restatus(&mut next, queue(record, now), policy, now);
+            None
+        }
+        Event::Adopted => {
+            adopted(&mut next, policy, now);
+            None
+        }
+        Event::PolicyChanged => {
+            restatus(&mut next, queue(record, now), policy, now);
             None
         }
     };
@@ -226,12 +285,12 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
 /// Claims are joined; of two claims of one row the newer version wins. What was seen under a privacy id was seen of the person. What is
 /// known of another phone's entry in the address book is dropped: it is another entry, which nobody writes to any more. Two phones
 /// are joined only while no request for the absorbed one is [in doubt](Pushed::in_doubt): `kept` does not remember it.
-pub fn merge(kept: &Record, absorbed: Record, now: Timestamp) -> Decision {
+pub fn merge(kept: &Record, absorbed: Record, policy: &Policy, now: Timestamp) -> Decision {
     let mut next = kept.clone();
     let before = kept.wanted().cloned();
     let place = queue(kept, now).min(queue(&absorbed, now));
     let effect = match absorbed.seen {
-        Some(Seen { name, at }) if absorbed.chat.is_lid() => seen(&mut next, name, Some(at), now),
+        Some(Seen { name, at, .. }) if absorbed.chat.is_lid() => seen(&mut next, name, Some(at), policy, now),
         _ => None,
     };
     for alias in std::iter::once(absorbed.chat).chain(absorbed.aliases) {
@@ -248,7 +307,8 @@ pub fn merge(kept: &Record, absorbed: Record, now: Timestamp) -> Decision {
             Some(_) => {}
         }
     }
-    wish_changed(&mut next, before.as_ref(), place, now);
+    next.held = next.held.or(absorbed.held);
+    wish_changed(&mut next, before.as_ref(), place, policy, now);
     Decision::new(kept, next, effect)
 }
 
@@ -257,7 +317,7 @@ fn insert(claims: &mut Vec<Claim>, claim: Claim) {
     claims.insert(at, claim);
 }
 
-fn claimed(record: &mut Record, mut claim: Claim, urgent: bool, now: Timestamp) -> Option<Effect> {
+fn claimed(record: &mut Record, mut claim: Claim, urgent: bool, policy: &Policy, now: Timestamp) -> Option<Effect> {
     let before = record.wanted().cloned();
     if let Some(at) = record.claims.iter().position(|held| held.crm_id == claim.crm_id) {
         let held = &record.claims[at];
@@ -271,18 +331,18 @@ fn claimed(record: &mut Record, mut claim: Claim, urgent: bool, now: Timestamp) 
         insert(&mut record.claims, claim);
     }
     let head_start = if urgent { Policy::HEAD_START } else { Duration::ZERO };
-    wish_changed(record, before.as_ref(), queue(record, now).min(now.before(head_start)), now);
+    wish_changed(record, before.as_ref(), queue(record, now).min(now.before(head_start)), policy, now);
     None
 }
 
-fn unclaimed(record: &mut Record, crm_id: &str, now: Timestamp) {
+fn unclaimed(record: &mut Record, crm_id: &str, policy: &Policy, now: Timestamp) {
     let before = record.wanted().cloned();
     record.claims.retain(|claim| &*claim.crm_id != crm_id);
-    wish_changed(record, before.as_ref(), queue(record, now), now);
+    wish_changed(record, before.as_ref(), queue(record, now), policy, now);
 }
 
 /// Brings cause and status up to a wish that may have changed.
-fn wish_changed(record: &mut Record, before: Option<&Wish>, place: Timestamp, now: Timestamp) {
+fn wish_changed(record: &mut Record, before: Option<&Wish>, place: Timestamp, policy: &Policy, now: Timestamp) {
     let wanted = record.wanted();
     let old = before.or(record.pushed.sent.as_ref().map(|sent| &sent.wish));
     let cause = wanted.zip(old).and_then(|(new, old)| cause(old, new));
@@ -291,7 +351,7 @@ fn wish_changed(record: &mut Record, before: Option<&Wish>, place: Timestamp, no
     {
         claim.cause = cause;
     }
-    restatus(record, place, now);
+    restatus(record, place, policy, now);
 }
 
 /// Why the new wish differs from the old one, if it does; that a stage changed is said before that a name did.
@@ -307,7 +367,13 @@ fn cause(old: &Wish, new: &Wish) -> Option<Cause> {
     }
 }
 
-fn seen(record: &mut Record, name: Option<Box<str>>, at: Option<Timestamp>, now: Timestamp) -> Option<Effect> {
+fn seen(
+    record: &mut Record,
+    name: Option<Box<str>>,
+    at: Option<Timestamp>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<Effect> {
     let last = record.seen.as_ref().map(|seen| seen.at).max(record.pushed.sent.as_ref().map(|sent| sent.at));
     // What was read just now is newest, even if the clock stands still or was set back.
     let newest = now.max(last.map_or(Timestamp::default(), |last| last.after(Duration::from_millis(1))));
@@ -319,19 +385,56 @@ fn seen(record: &mut Record, name: Option<Box<str>>, at: Option<Timestamp>, now:
     // That a contact is not saved is news where nothing was known of it.
     let is_known = record.seen.is_some() || record.pushed.sent.is_some();
     if is_known && record.pushed.in_doubt.is_none() && record.shown() == name.as_deref() {
+        if let Some(sent) = record.pushed.sent.as_mut().filter(|sent| sent.verified_at.is_none() && at > sent.at)
+            && name.as_deref().is_some_and(|name| sent.wish.name.is_full(name))
+        {
+            sent.verified_at = Some(at);
+        }
         return None;
     }
     // A request in doubt took effect, or may have before somebody saved another name: what it replaced would be forgotten otherwise.
     let doubt = record.pushed.in_doubt.as_ref();
     let may_have_replaced = doubt.filter(|_| record.shown() != name.as_deref());
     let overwritten = may_have_replaced.and_then(|doubt| overwritten(record, &doubt.wish, doubt.run, now));
-    record.seen = Some(Seen { name, at });
+    note_flip(record, name.as_deref(), at);
+    record.seen = Some(Seen::new(name, at));
     // What is seen once no request can take effect any more answers for all of them.
     if record.pushed.in_doubt.as_ref().is_some_and(|doubt| doubt.until <= at.min(now)) {
         record.pushed.in_doubt = None;
     }
-    restatus(record, queue(record, now), now);
+    restatus(record, queue(record, now), policy, now);
     overwritten.map(Effect::Overwritten)
+}
+
+/// Counts how often somebody else saves the same name over ours.
+fn note_flip(record: &mut Record, name: Option<&str>, at: Timestamp) {
+    let Some((name, sent)) = name.zip(record.pushed.sent.as_ref()) else { return };
+    if sent.wish.name.is_full(name) || !record.shows(&sent.wish.name) {
+        return;
+    }
+    let known = record.pushed.flips.take().filter(|flips| *flips.name == *name && at.since(flips.since) < DAY);
+    let (since, times) = known.map_or((at, 0), |flips| (flips.since, flips.times));
+    record.pushed.flips = Some(Flips { name: name.into(), since, times: times.saturating_add(1) });
+}
+
+/// Goes on with a contact that a person had a say in: what stood in its way is forgotten.
+fn release(record: &mut Record, policy: &Policy, now: Timestamp) {
+    record.held = None;
+    record.pushed.flips = None;
+    if let Some(seen) = &mut record.seen {
+        seen.is_overruled = true;
+    }
+    restatus(record, queue(record, now), policy, now);
+}
+
+/// Takes the name that the address book shows for sent, if it is the one that is wanted.
+fn adopted(record: &mut Record, policy: &Policy, now: Timestamp) {
+    let Some((wish, seen)) = record.wanted().cloned().zip(record.seen.as_ref()) else { return };
+    let is_free = record.pushed.sent.is_none() && record.pushed.in_doubt.is_none();
+    if is_free && seen.name.as_deref().is_some_and(|name| wish.name.is_full(name)) {
+        record.pushed.sent = Some(Sent { wish, run: 0, at: seen.at, verified_at: Some(seen.at) });
+        restatus(record, queue(record, now), policy, now);
+    }
 }
 
 /// The name that `by` replaced, if there was another.
@@ -341,7 +444,8 @@ fn overwritten(record: &Record, by: &Wish, run: u64, at: Timestamp) -> Option<Ov
 }
 
 fn phone_unknown(record: &mut Record, now: Timestamp) {
-    if record.chat.is_lid() && matches!(record.status, Status::Due { .. } | Status::Held { .. }) {
+    let waits = matches!(record.status, Status::Due { .. } | Status::Held { reason: Hold::NoPhone, .. });
+    if record.chat.is_lid() && waits {
         record.status = Status::Held { reason: Hold::NoPhone, since: now };
     }
 }
@@ -367,10 +471,10 @@ fn begin(record: &mut Record, run: u64, policy: &Policy, now: Timestamp) -> Opti
 }
 
 /// Leaves in doubt what was before the last request, which is known to have done nothing.
-fn cancel(record: &mut Record, now: Timestamp) {
+fn cancel(record: &mut Record, policy: &Policy, now: Timestamp) {
     if let Some(doubt) = record.pushed.in_doubt.take() {
         record.pushed.in_doubt = doubt.earlier_until.map(|until| InDoubt { until, earlier_until: None, ..doubt });
-        restatus(record, queue(record, now), now);
+        restatus(record, queue(record, now), policy, now);
     }
 }
 
@@ -379,10 +483,10 @@ fn acknowledged(record: &mut Record, policy: &Policy, now: Timestamp) -> Option<
     let InDoubt { wish, run, earlier_until, .. } = record.pushed.in_doubt.take()?;
     let overwritten = overwritten(record, &wish, run, now);
     let at = record.seen.as_ref().map_or(now, |seen| now.max(seen.at));
-    record.pushed.sent = Some(Sent { wish, run, at });
+    record.pushed.sent = Some(Sent { wish, run, at, verified_at: None });
     record.pushed.late_until = earlier_until;
     record.pushed.failure = None;
-    restatus(record, queue(record, now), now);
+    restatus(record, queue(record, now), policy, now);
     overwritten.map(Effect::Overwritten)
 }
 
@@ -394,7 +498,7 @@ fn failed(record: &mut Record, failure: Failure, policy: &Policy, now: Timestamp
         // The whole deadline from the moment of sending, whatever answered: a gateway gives up before its server does.
         record.pushed.in_doubt = Some(InDoubt { earlier_until: None, ..doubt });
     } else {
-        cancel(record, now);
+        cancel(record, policy, now);
     }
     if failure.blame != Blame::Instance && is_about_wish {
         let last = record.pushed.failure.as_ref().filter(|last| last.wish == wish);
@@ -413,7 +517,7 @@ fn failed(record: &mut Record, failure: Failure, policy: &Policy, now: Timestamp
         let Failure { kind, message, .. } = failure;
         record.pushed.failure = Some(LastFailure { wish, attempts, unclear, at: now, retry_at, kind, message });
     }
-    restatus(record, queue(record, now), now);
+    restatus(record, queue(record, now), policy, now);
 }
 
 /// As good as 1, by which the longest of all durations can be multiplied without an overflow.
@@ -436,16 +540,16 @@ fn is_final(failure: &Failure, unclear: u32, policy: &Policy) -> bool {
 }
 
 /// Forgets what the address book of another account showed; a request in doubt may still reach the account that is there now.
-fn account_changed(record: &mut Record, now: Timestamp) {
+fn account_changed(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.seen = None;
     record.pushed = Pushed { in_doubt: record.pushed.in_doubt.take(), ..Pushed::default() };
-    restatus(record, queue(record, now), now);
+    restatus(record, queue(record, now), policy, now);
 }
 
 /// Brings moments back that lie further ahead than they could if the clock had always been right.
 fn clock_set_back(record: &mut Record, policy: &Policy, now: Timestamp) {
     bring_back(record, policy, now);
-    let Record { pushed: Pushed { sent, failure, .. }, seen, status, .. } = record;
+    let Record { pushed: Pushed { sent, failure, flips, .. }, seen, held, status, .. } = record;
     let mut newest = now;
     if let Some(sent) = sent {
         let is_drift = seen.as_ref().is_some_and(|seen| seen.at > sent.at);
@@ -466,7 +570,13 @@ fn clock_set_back(record: &mut Record, policy: &Policy, now: Timestamp) {
     if let Status::Held { since, .. } = status {
         *since = (*since).min(now);
     }
-    restatus(record, queue(record, now), now);
+    if let Some(held) = held {
+        held.since = held.since.min(now);
+    }
+    if let Some(flips) = flips {
+        flips.since = flips.since.min(now);
+    }
+    restatus(record, queue(record, now), policy, now);
 }
 
 /// A moment that lies as far ahead as it did when it was set, at the most.
@@ -493,12 +603,12 @@ fn queue(record: &Record, now: Timestamp) -> Timestamp {
 }
 
 /// Finds out what the contact waits for; if it is due, from its place in the queue on.
-fn restatus(record: &mut Record, place: Timestamp, now: Timestamp) {
+fn restatus(record: &mut Record, place: Timestamp, policy: &Policy, now: Timestamp) {
     record.pushed.late_until = record.pushed.late_until.filter(|until| *until > now);
-    record.status = status(record, place);
+    record.status = status(record, place, policy);
 }
 
-fn status(record: &Record, place: Timestamp) -> Status {
+fn status(record: &Record, place: Timestamp, policy: &Policy) -> Status {
     if record.claims.len() > 1 {
         return Status::Parked { reason: Park::Competing };
     }
@@ -506,10 +616,16 @@ fn status(record: &Record, place: Timestamp) -> Status {
     if is_shown(record, wish) {
         return Status::InSync;
     }
-    if let Status::Held { .. } = record.status
+    if let Some(Held { since }) = record.held {
+        return Status::Held { reason: Hold::ByHand, since };
+    }
+    if let Status::Held { reason: Hold::NoPhone, .. } = record.status
         && record.chat.is_lid()
     {
         return record.status;
+    }
+    if let Some(left) = left_to_a_person(record, wish, policy) {
+        return left;
     }
     let retry_at = match record.failure() {
         Some(LastFailure { retry_at: None, .. }) => return Status::Parked { reason: Park::Refused },
@@ -517,6 +633,26 @@ fn status(record: &Record, place: Timestamp) -> Status {
         None => Timestamp::default(),
     };
     Status::Due { at: place.max(retry_at).max(free_at(record, wish)) }
+}
+
+/// What a name that somebody else saved makes of the contact, if that is not to be overwritten.
+fn left_to_a_person(record: &Record, wish: &Wish, policy: &Policy) -> Option<Status> {
+    let seen = record.seen.as_ref().filter(|seen| !seen.is_overruled && record.pushed.in_doubt.is_none())?;
+    let name = seen.name.as_deref()?;
+    let is_drift = record.drifted().is_some();
+    // A wish that was not sent so far is a new one: it overrules what was saved over an older one.
+    let is_old = record.pushed.sent.as_ref().is_some_and(|sent| sent.wish.name == wish.name);
+    match policy.drift {
+        Drift::IfRaw if is_drift || record.pushed.sent.is_none() => {
+            (!record.chat.is_raw(name)).then_some(Status::InSync)
+        }
+        _ if !is_drift || !is_old => None,
+        _ if record.pushed.flips.as_ref().is_some_and(|flips| flips.times > policy.most_flips) => {
+            Some(Status::Parked { reason: Park::Contested })
+        }
+        Drift::Ask => Some(Status::Parked { reason: Park::Drifted }),
+        Drift::CrmWins | Drift::IfRaw => None,
+    }
 }
 
 /// Whether the address book shows the wish, and no older request can change that.

@@ -8,8 +8,8 @@ fn wish(name: &str) -> Wish {
 
 fn record(sent: Option<(&str, u64)>, seen: Option<(Option<&str>, u64)>) -> Record {
     let mut record = Record::new("12025550142@c.us".parse().unwrap());
-    record.pushed.sent = sent.map(|(name, at)| Sent { wish: wish(name), run: 1, at: Timestamp(at) });
-    record.seen = seen.map(|(name, at)| Seen { name: name.map(Into::into), at: Timestamp(at) });
+    record.pushed.sent = sent.map(|(name, at)| Sent { wish: wish(name), run: 1, at: Timestamp(at), verified_at: None });
+    record.seen = seen.map(|(name, at)| Seen::new(name.map(Into::into), Timestamp(at)));
     record
 }
 
@@ -45,6 +45,13 @@ fn a_status_a_hold_a_park_and_a_cause_keep_their_words_in_a_ledger() {
         ),
         (Status::Parked { reason: Park::Refused }, "parked", r#"{"state":"parked","reason":"refused"}"#),
         (Status::Parked { reason: Park::Competing }, "parked", r#"{"state":"parked","reason":"competing"}"#),
+        (Status::Parked { reason: Park::Drifted }, "parked", r#"{"state":"parked","reason":"drifted"}"#),
+        (Status::Parked { reason: Park::Contested }, "parked", r#"{"state":"parked","reason":"contested"}"#),
+        (
+            Status::Held { reason: Hold::ByHand, since: T },
+            "held",
+            r#"{"state":"held","reason":"by_hand","since":1000}"#,
+        ),
     ] {
         assert_eq!(status.as_str(), word);
         assert_eq!(serde_json::to_string(&status).unwrap(), json);

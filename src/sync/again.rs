@@ -64,7 +64,7 @@ impl Again {
         let Entry { record, overwritten, .. } = &mut self.entries[place];
         for alias in &staged.aliases {
             if !record.answers_to(alias) {
-                *record = merge(record, Record::new(alias.clone()), now).record;
+                *record = merge(record, Record::new(alias.clone()), policy, now).record;
             }
         }
         if let Some(Seen { name, at, .. }) = staged.seen.clone() {

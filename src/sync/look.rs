@@ -406,7 +406,7 @@ impl Run {
             let name = own.or_else(|| names.get(&record.chat.variant()?))?;
             let mut next = record.clone();
             for (alias, _) in aliases.iter().filter(|(_, chat)| record.answers_to(chat)) {
-                next = merge(&next, Record::new(alias.clone()), now).record;
+                next = merge(&next, Record::new(alias.clone()), &policy, now).record;
             }
             let event = Event::Seen { name: name.as_deref().map(Into::into), at: None };
             let decision = decide(&next, event, &policy, now);

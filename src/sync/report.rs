@@ -57,8 +57,11 @@ pub enum Outcome {
     Done,
     /// It needs a person or a new wish.
     Parked {
-        /// What happened.
-        kind: ErrorKind,
+        /// Why.
+        reason: Park,
+        /// What the call ended with, if it was refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<ErrorKind>,
         /// What the server said.
         message: Option<Box<str>>,
     },
@@ -84,9 +87,10 @@ impl Outcome {
             Status::InSync | Status::Parked { reason: Park::Competing } => None,
             Status::Due { at } => Some(Self::Due { at, kind: failure.map(|failure| failure.kind) }),
             Status::Held { reason, .. } => Some(Self::Held { reason }),
-            Status::Parked { .. } => {
-                let kind = failure.map_or(ErrorKind::Rejected, |failure| failure.kind);
-                Some(Self::Parked { kind, message: failure.and_then(|failure| failure.message.clone()) })
+            Status::Parked { reason } => {
+                let failure = failure.filter(|_| reason == Park::Refused);
+                let (kind, message) = failure.map(|failure| (failure.kind, failure.message.clone())).unzip();
+                Some(Self::Parked { reason, kind, message: message.flatten() })
             }
         }
     }
@@ -412,11 +416,12 @@ impl fmt::Display for Change {
         write!(f, " ({})", self.cause.as_str())?;
         match &self.outcome {
             Outcome::Planned | Outcome::Done => Ok(()),
-            Outcome::Parked { kind, message: Some(message) } => write!(f, ", parked: {kind}: {}", Plain(message)),
-            Outcome::Parked { kind, message: None } => write!(f, ", parked: {kind}"),
-            Outcome::Held { reason: Hold::NoPhone } => {
-                f.write_str(", held: nobody knows the phone behind this privacy id; give the CRM row a phone")
+            Outcome::Parked { kind: Some(kind), message: Some(message), .. } => {
+                write!(f, ", parked: {kind}: {}", Plain(message))
             }
+            Outcome::Parked { kind: Some(kind), .. } => write!(f, ", parked: {kind}"),
+            Outcome::Parked { reason, .. } => write!(f, ", parked: {}", reason.advice()),
+            Outcome::Held { reason } => write!(f, ", held: {}", reason.advice()),
             Outcome::Due { kind: Some(kind), .. } => write!(f, ", waiting: {kind}"),
             Outcome::Due { kind: None, .. } => write!(f, ", waiting"),
         }

@@ -397,7 +397,7 @@ impl Run {
                 let is_other = |record: &Record| record.chat != chats[0] && record.chat != kept.chat;
                 !holders.iter().any(|record| is_other(record) && record.claim(&claim.crm_id).is_some())
             });
-            let mut write = Write::from(merge(&kept, joined, self.sync.clock.now()));
+            let mut write = Write::from(merge(&kept, joined, &self.policy, self.sync.clock.now()));
             write.absorbed = Some((absorbed.chat.clone(), absorbed.revision));
             if ledger.commit(instance, None, vec![write]).await?.is_empty() {
                 return Ok(());

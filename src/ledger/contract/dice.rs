@@ -3,7 +3,9 @@ use crate::{
     ChatId, ContactName, ErrorKind,
     crm::{CrmContact, RowDigest},
     ledger::{Incoming, Write},
-    record::{Cause, Claim, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen, Sent, Status, Wish},
+    record::{
+        Cause, Claim, Flips, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen, Sent, Status, Wish,
+    },
     time::Timestamp,
 };
 
@@ -218,11 +220,17 @@ impl Dice {
         let in_doubt = if self.one_in(3) { Some(self.in_doubt()?) } else { None };
         let late_until = self.one_in(4).then(|| self.time());
         let failure = if self.one_in(3) { Some(self.failure()?) } else { None };
-        Ok(Pushed { sent, in_doubt, late_until, failure })
+        let flips = if self.one_in(4) { Some(self.flips()) } else { None };
+        Ok(Pushed { sent, in_doubt, late_until, failure, flips })
     }
 
     fn sent(&mut self) -> Trial<Sent> {
-        Ok(Sent { wish: self.wish()?, run: self.number(), at: self.time() })
+        let verified_at = self.one_in(2).then(|| self.time());
+        Ok(Sent { wish: self.wish()?, run: self.number(), at: self.time(), verified_at })
+    }
+
+    fn flips(&mut self) -> Flips {
+        Flips { name: self.text(), since: self.time(), times: 7 }
     }
 
     fn in_doubt(&mut self) -> Trial<InDoubt> {
@@ -248,7 +256,7 @@ impl Dice {
             1 => None,
             _ => Some(self.text()),
         };
-        Some(Seen { name, at: self.time() })
+        Some(Seen::new(name, self.time()))
     }
 
     /// Any text at all: names seen, ids and tags are other people's and may hold anything but a zero.

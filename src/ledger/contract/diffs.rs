@@ -368,7 +368,7 @@ async fn moved_while_staged(ledger: &dyn Ledger, [ann, bob]: [Record; 2]) -> Tri
     session.stage(vec![takes.clone().into()]).await?;
     assert_eq!(compare_one(&mut *session, row("a", 3, 9)?).await?, changed(Some(&takes), None, false));
     // An observer stores the record again that has the claim so far: that takes nothing back.
-    let seen = Some(crate::record::Seen { name: None, at: Timestamp(1) });
+    let seen = Some(crate::record::Seen::new(None, Timestamp(1)));
     store(ledger, &instance, [Record { seen, ..ann.clone() }.into()]).await?;
     let stale = Write { unclaimed: vec!["a".into()], ..Record { claims: vec![claim("b", 1)], ..ann.clone() }.into() };
     session.stage(vec![stale.clone()]).await?;
@@ -410,7 +410,7 @@ pub async fn a_claim_is_not_taken_from_a_record_that_keeps_it(ledger: &dyn Ledge
     assert_eq!(ledger.commit(&instance, None, vec![takes.into()]).await?, [0]);
     let ids: [Box<str>; 3] = ["a".into(), "nobody".into(), "a".into()];
     assert_eq!(ledger.fetch(&instance, Query::CrmIds(&ids)).await?, [stored(&bob)]);
-    let keeps = Record { seen: Some(crate::record::Seen { name: None, at: Timestamp(1) }), ..stored(&bob) };
+    let keeps = Record { seen: Some(crate::record::Seen::new(None, Timestamp(1))), ..stored(&bob) };
     store(ledger, &instance, [keeps.clone().into()]).await?;
     let joined = Record { claims: vec![claim("a", 4)], ..Record::new(chat(4)?) };
     let absorbed = Some((bob.chat.clone(), 2));

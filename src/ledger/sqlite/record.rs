@@ -433,7 +433,7 @@ mod tests {
         let claim = |crm_id| Claim::new(crm_id, Some(1), RowDigest::default(), None);
         let base = Record { claims: vec![claim("7,\"pushed\":{}")], ..Record::new(chat.clone()) };
         let due = Record { status: Status::Due { at: Timestamp(5) }, revision: 9, ..base.clone() };
-        let seen = Record { seen: Some(Seen { name: None, at: Timestamp(5) }), ..base.clone() };
+        let seen = Record { seen: Some(Seen::new(None, Timestamp(5))), ..base.clone() };
         for other in [&base, &due, &seen] {
             assert!(have_same_links(&text(other), &text(&base)) && have_same_links(&text(&base), &text(other)));
         }

@@ -3,6 +3,7 @@ use proptest::{prelude::*, sample::select};
 use super::*;
 use crate::{ChatId, ContactName};
 
+mod drift;
 mod laws;
 mod merging;
 
@@ -17,7 +18,12 @@ fn ms(millis: u64) -> Duration {
 
 /// A deadline of 100 ms, and a backoff of 10 ms that doubles up to 80 ms.
 fn policy() -> Policy {
-    Policy { deadline: ms(100), backoff: RetryPolicy::default().backing_off(ms(10), ms(80)), unclear_attempts: 3 }
+    Policy {
+        deadline: ms(100),
+        backoff: RetryPolicy::default().backing_off(ms(10), ms(80)),
+        unclear_attempts: 3,
+        ..Policy::default()
+    }
 }
 
 fn wish(name: &str) -> Wish {
@@ -526,7 +532,10 @@ fn a_read_that_is_newer_than_everything_stays_so_when_it_is_decided_again_before
 
 #[test]
 fn the_name_that_is_known_already_is_no_news() {
-    assert!(!decide(&showing("Ann"), saw("Ann"), &policy(), at(9)).is_changed);
+    let verified = after(&showing("Ann"), saw("Ann"), at(9));
+    assert_eq!(verified.pushed.sent.as_ref().unwrap().verified_at, Some(at(9)), "but that it is shown at last");
+    assert_eq!(verified.seen, showing("Ann").seen);
+    assert!(!decide(&verified, saw("Ann"), &policy(), at(10)).is_changed);
 }
 
 #[test]
@@ -616,10 +625,13 @@ fn a_clock_set_back_keeps_the_order_of_sent_and_seen() {
     let drifted = after(&showing("Ann"), saw("Mum"), future);
     assert_eq!(after(&drifted, Event::ClockSetBack, T).shown(), Some("Mum"));
     let both = Record {
-        pushed: Pushed { sent: Some(Sent { wish: wish("Ann"), run: 1, at: future }), ..Pushed::default() },
+        pushed: Pushed {
+            sent: Some(Sent { wish: wish("Ann"), run: 1, at: future, verified_at: None }),
+            ..Pushed::default()
+        },
         ..drifted
     };
-    let newer = Record { seen: Some(Seen { name: Some("Mum".into()), at: future.after(ms(1)) }), ..both.clone() };
+    let newer = Record { seen: Some(Seen::new(Some("Mum".into()), future.after(ms(1)))), ..both.clone() };
     for (record, shown) in [(both, "Ann"), (newer, "Mum")] {
         for now in [Timestamp(0), T, future] {
             let back = after(&record, Event::ClockSetBack, now);
@@ -636,7 +648,7 @@ fn a_clock_set_back_by_a_little_forgets_no_request() {
     let back = after(&record, Event::ClockSetBack, at(39));
     assert_eq!(back.pushed.late_until, Some(at(100)));
     // What was reported with a clock that runs ahead makes `sent` look newer than its acknowledgement.
-    let seen = Record { seen: Some(Seen { name: Some("Mum".into()), at: at(5_000) }), ..doubting("Ann") };
+    let seen = Record { seen: Some(Seen::new(Some("Mum".into()), at(5_000))), ..doubting("Ann") };
     let sent = after(&begun(&seen, at(30)), Event::Acknowledged, at(40));
     let back = after(&sent, Event::ClockSetBack, at(39));
     assert_eq!(back.pushed.late_until, Some(at(100)));

@@ -52,7 +52,7 @@ fn renamed(version: Option<u64>) -> Write {
 #[test]
 fn a_lost_wish_is_made_on_the_record_that_an_observer_stored() {
     let mut stored = claimed(0, "crm", None, "Ann");
-    stored.seen = Some(Seen { name: Some("Mum".into()), at: T });
+    stored.seen = Some(Seen::new(Some("Mum".into()), T));
     stored.revision = 7;
     let [write] = &*made(&renamed(None), vec![stored.clone()]) else { panic!("nothing is made") };
     assert_eq!((wanted(&write.record), write.record.revision), (Some("Bob"), 7));
@@ -131,7 +131,7 @@ fn an_id_that_a_lost_look_learnt_is_learnt() {
     let lid: ChatId = "123456789012345@lid".parse().unwrap();
     let stored = claimed(0, "crm", None, "Ann");
     let mut lost = Write::from(stored.clone());
-    lost.record = merge(&stored, Record::new(lid.clone()), T).record;
+    lost.record = merge(&stored, Record::new(lid.clone()), &Policy::default(), T).record;
     let [write] = &*made(&lost, vec![stored]) else { panic!("nothing is made") };
     assert_eq!(write.record.aliases, [lid]);
 }

@@ -21,7 +21,7 @@ fn refusal() -> Refusal {
 /// A person whom rows claim under these ids, and whose name is known.
 fn claimed(crm_ids: &[&str]) -> Record {
     let mut record = Record::new(chat(0));
-    record.seen = Some(crate::record::Seen { name: Some("Mum".into()), at: Timestamp(1) });
+    record.seen = Some(crate::record::Seen::new(Some("Mum".into()), Timestamp(1)));
     for crm_id in crm_ids {
         let wish = Wish::plain(ContactName::new("Bob", "").unwrap());
         let claim = Claim::new(*crm_id, None, RowDigest::default(), Some(wish));
@@ -62,7 +62,11 @@ fn a_summary_is_one_line_that_names_the_rare_counts_only_if_there_are_any() {
 
 #[test]
 fn a_report_shows_what_needs_a_person_and_a_plan_shows_all() {
-    let parked = Outcome::Parked { kind: ErrorKind::Rejected, message: Some("no such number".into()) };
+    let parked = Outcome::Parked {
+        reason: Park::Refused,
+        kind: Some(ErrorKind::Rejected),
+        message: Some("no such number".into()),
+    };
     let waits = change(2, Outcome::Due { at: Timestamp(1), kind: None });
     let renamed = Change { before: Some("Mum".into()), action: Action::Rename, ..change(3, Outcome::Planned) };
     let changes = vec![change(1, parked), waits, renamed];

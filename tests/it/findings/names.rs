@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use wawp_contacts::{
     ErrorKind, Pace,
+    record::Park,
     sync::{Guardrail, Guardrails, LeftReason, LookFirst, Outcome},
 };
 
@@ -159,7 +160,11 @@ async fn one_contact_alone_that_is_refused_is_parked() {
         world.book.next([Fate::Says(ErrorKind::Rejected, "no such number")]);
         let report = world.run(people(1, "Bob")).await;
         assert_eq!(counts(&report), [0, 0, 0, 0, 1, 0, 1], "{report}");
-        let parked = Outcome::Parked { kind: ErrorKind::Rejected, message: Some("no such number".into()) };
+        let parked = Outcome::Parked {
+            reason: Park::Refused,
+            kind: Some(ErrorKind::Rejected),
+            message: Some("no such number".into()),
+        };
         assert_eq!(report.open[0].outcome, parked);
     }
 }
@@ -195,7 +200,11 @@ async fn a_refusal_in_unknown_words_is_parked_with_them_after_six_attempts() {
         assert_eq!(counts(&world.run(people(3, "Bob")).await), [2, 0, 0, 0, 0, 1, 6], "four attempts in one run");
         let report = world.run(people(3, "Bob")).await;
         assert_eq!(counts(&report), [0, 0, 2, 0, 1, 0, 2], "{report}");
-        let parked = Outcome::Parked { kind: ErrorKind::Unclear, message: Some("engine_busy, try again".into()) };
+        let parked = Outcome::Parked {
+            reason: Park::Refused,
+            kind: Some(ErrorKind::Unclear),
+            message: Some("engine_busy, try again".into()),
+        };
         assert_eq!(report.open[0].outcome, parked);
         assert_eq!(counts(&world.run(people(3, "Bob")).await), [0, 0, 2, 0, 1, 0, 0]);
     }

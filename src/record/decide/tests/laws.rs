@@ -43,13 +43,14 @@ fn status() -> impl Strategy<Value = Status> + Clone {
         Just(Status::InSync),
         moment().prop_map(|at| Status::Due { at }),
         moment().prop_map(|since| Status::Held { reason: Hold::NoPhone, since }),
-        select(vec![Park::Refused, Park::Competing]).prop_map(|reason| Status::Parked { reason }),
+        select(vec![Park::Refused, Park::Competing, Park::Drifted, Park::Contested])
+            .prop_map(|reason| Status::Parked { reason }),
     ]
 }
 
 fn pushed() -> impl Strategy<Value = Pushed> + Clone {
     let some = prop::option::of(moment());
-    let sent = (any_wish(), moment()).prop_map(|(wish, at)| Sent { wish, run: 1, at });
+    let sent = (any_wish(), moment()).prop_map(|(wish, at)| Sent { wish, run: 1, at, verified_at: None });
     let doubt = (any_wish(), moment(), moment(), some.clone())
         .prop_map(|(wish, since, until, earlier_until)| InDoubt { wish, run: 2, since, until, earlier_until });
     let failure = (any_wish(), 0..9_u32, 0..9_u32, moment(), some.clone(), select(ErrorKind::ALL.to_vec())).prop_map(
@@ -58,18 +59,27 @@ fn pushed() -> impl Strategy<Value = Pushed> + Clone {
             LastFailure { wish, attempts, unclear, at, retry_at, kind, message: None }
         },
     );
-    (prop::option::of(sent), prop::option::of(doubt), some, prop::option::of(failure))
-        .prop_map(|(sent, in_doubt, late_until, failure)| Pushed { sent, in_doubt, late_until, failure })
+    let flips = prop::option::weighted(
+        0.3,
+        (name(), moment(), 0..6_u32).prop_map(|(name, since, times)| Flips {
+            name: name.unwrap_or_default(),
+            since,
+            times,
+        }),
+    );
+    (prop::option::of(sent), prop::option::of(doubt), some, prop::option::of(failure), flips)
+        .prop_map(|(sent, in_doubt, late_until, failure, flips)| Pushed { sent, in_doubt, late_until, failure, flips })
 }
 
 pub(super) fn any_record() -> impl Strategy<Value = Record> + Clone {
-    let seen = (name(), moment()).prop_map(|(name, at)| Seen { name, at });
+    let seen = (name(), moment(), any::<bool>()).prop_map(|(name, at, is_overruled)| Seen { name, at, is_overruled });
+    let held = prop::option::weighted(0.2, moment().prop_map(|since| Held { since }));
     let claims = prop::collection::vec(any_claim(), 0..3);
-    (chat(), claims, pushed(), prop::option::of(seen), status(), any::<u64>()).prop_map(
-        |(chat, mut claims, pushed, seen, status, revision)| {
+    (chat(), claims, pushed(), prop::option::of(seen), held, status(), any::<u64>()).prop_map(
+        |(chat, mut claims, pushed, seen, held, status, revision)| {
             claims.sort_by(|one, other| one.crm_id.cmp(&other.crm_id));
             claims.dedup_by(|one, other| one.crm_id == other.crm_id);
-            Record { claims, pushed, seen, status, revision, ..Record::new(chat) }
+            Record { claims, pushed, seen, held, status, revision, ..Record::new(chat) }
         },
     )
 }
@@ -100,15 +110,21 @@ fn any_event() -> impl Strategy<Value = Event> + Clone {
         2 => Just(Event::Acknowledged),
         3 => any_failure().prop_map(Event::Failed),
         1 => Just(Event::ClockSetBack),
+        2 => select(vec![Event::Hold, Event::Release, Event::Retry, Event::Adopted, Event::PolicyChanged]),
     ]
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> + Clone {
-    (duration(), duration(), duration(), 0..4_u32).prop_map(|(deadline, base, ceiling, unclear_attempts)| Policy {
-        deadline,
-        backoff: RetryPolicy::default().backing_off(base, ceiling),
-        unclear_attempts,
-    })
+    let drift = select(vec![Drift::CrmWins, Drift::Ask, Drift::IfRaw]);
+    (duration(), duration(), duration(), 0..4_u32, drift, 0..3_u32).prop_map(
+        |(deadline, base, ceiling, unclear_attempts, drift, most_flips)| Policy {
+            deadline,
+            backoff: RetryPolicy::default().backing_off(base, ceiling),
+            unclear_attempts,
+            drift,
+            most_flips,
+        },
+    )
 }
 
 /// Events of one contact, mostly of its row 7, and how long after each other they happen.
@@ -136,9 +152,18 @@ fn assert_status_follows(record: &Record, now: Timestamp) {
             });
             if record.shows(&wish.name) && is_doubt_seen && (is_sent || pushed.late_until.is_none()) {
                 "in_sync"
+            } else if let Some(Held { since }) = record.held {
+                assert_eq!(record.status, Status::Held { reason: Hold::ByHand, since });
+                "held"
             } else if matches!(record.status, Status::Held { .. }) {
                 assert!(record.chat.is_lid());
                 "held"
+            } else if is_sent
+                && pushed.in_doubt.is_none()
+                && record.drifted().is_some_and(|seen| !seen.is_overruled)
+                && pushed.flips.as_ref().is_some_and(|flips| flips.times > Policy::default().most_flips)
+            {
+                "parked"
             } else if record.failure().is_some_and(|failure| failure.retry_at.is_none()) {
                 "parked"
             } else {
@@ -238,7 +263,14 @@ proptest! {
                 prop_assert_eq!(sent(&next), sent(&record));
                 prop_assert!(next.pushed.sent.map(|sent| sent.at) <= record.pushed.sent.map(|sent| sent.at));
             }
-            _ => prop_assert_eq!(next.pushed.sent, record.pushed.sent),
+            Event::Adopted if record.pushed.sent.is_none() => {
+                let shown = record.wanted().filter(|wish| record.seen.is_some() && record.shows(&wish.name));
+                prop_assert!(next.pushed.sent.is_none_or(|sent| Some(&sent.wish) == shown), "nothing but what is shown");
+            }
+            _ => {
+                let at = |record: &Record| record.pushed.sent.as_ref().map(|sent| sent.at);
+                prop_assert_eq!((sent(&next), at(&next)), (sent(&record), at(&record)));
+            }
         }
     }
 
@@ -316,7 +348,7 @@ proptest! {
             record = after(&record, event, now);
             let doubted = record.pushed.in_doubt.as_ref().map(|doubt| &doubt.wish.name);
             let is_same = doubted.is_some() && doubted == record.wanted().map(|wish| &wish.name);
-            if is_same && record.failure().is_none() && record.status != Status::InSync {
+            if is_same && record.failure().is_none() && record.held.is_none() && record.status != Status::InSync {
                 prop_assert!(calls(&record, now), "{record:?}");
             }
         }
@@ -374,7 +406,7 @@ proptest! {
         }
         let record = after(&record, Event::ClockSetBack, now);
         let end = now.after(policy().deadline);
-        let Pushed { sent, in_doubt, late_until, failure } = &record.pushed;
+        let Pushed { sent, in_doubt, late_until, failure, .. } = &record.pushed;
         prop_assert!(in_doubt.as_ref().is_none_or(|doubt| doubt.since <= now && doubt.until <= end));
         prop_assert!(in_doubt.as_ref().is_none_or(|doubt| doubt.earlier_until <= Some(end)));
         prop_assert!(*late_until <= Some(end), "{:?}", late_until);

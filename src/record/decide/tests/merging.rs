@@ -9,7 +9,7 @@ fn of(chat: &str, claims: &[(&str, Option<u64>, &str)]) -> Record {
 }
 
 fn merge(kept: &Record, absorbed: Record, now: Timestamp) -> Record {
-    super::merge(kept, absorbed, now).record
+    super::merge(kept, absorbed, &Policy::default(), now).record
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn p8_what_a_request_in_doubt_replaced_is_kept_if_its_name_was_seen_under_a_priv
     let by_hand = after(&wanting("Ann"), saw("Mum"), at(1));
     let in_doubt = begun(&by_hand, at(2));
     let lid = after(&of(LID, &[]), saw("Ann"), at(3));
-    let merged = super::merge(&in_doubt, lid, at(4));
+    let merged = super::merge(&in_doubt, lid, &Policy::default(), at(4));
     assert_eq!(merged.overwritten().map(|text| &*text.text), Some("Mum"));
     assert_eq!(merged.record.shown(), Some("Ann"));
 }
