@@ -104,6 +104,24 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     (year - 1970) * 365 + leap_days + in_months + day - 1
 }
 
+/// The year, month and day of a day since 1970.
+pub(crate) fn date(mut days: u64) -> (u64, u64, u64) {
+    let length = |year: i64| if is_leap(year) { 366 } else { 365 };
+    // All cycles of 400 years are equally long.
+    let mut year = 1970 + 400 * i64::try_from(days / 146_097).unwrap_or_default();
+    days %= 146_097;
+    while days >= length(year) {
+        days -= length(year);
+        year += 1;
+    }
+    let mut month = 1;
+    while days >= days_of(year, month).unsigned_abs() {
+        days -= days_of(year, month).unsigned_abs();
+        month += 1;
+    }
+    (year.unsigned_abs(), month.unsigned_abs(), days + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +148,15 @@ mod tests {
         assert_eq!(millis("1970-01-01"), Some(0));
         assert_eq!(millis("2000-03-01"), Some(951_868_800_000));
         assert_eq!(millis("2100-03-01"), Some(4_107_542_400_000));
+    }
+
+    #[test]
+    fn a_moment_reads_back_as_it_is_written() {
+        for text in ["1970-01-01", "1999-12-31", "2000-02-29", "2026-11-21", "2100-02-28", "2100-03-01", "2400-02-29"] {
+            let day = millis(text).unwrap().unsigned_abs() / 86_400_000;
+            let (year, month, day) = date(day);
+            assert_eq!(format!("{year:04}-{month:02}-{day:02}"), text);
+        }
     }
 
     #[test]

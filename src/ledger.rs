@@ -62,7 +62,7 @@ use crate::record::Status;
 use crate::{
     ChatId, ErrorKind, InstanceId,
     crm::{CrmContact, RowDigest},
-    record::{Claim, Decision, Overwritten, Record},
+    record::{Claim, Decision, Drift, Overwritten, Record},
     time::Timestamp,
 };
 
@@ -548,6 +548,9 @@ pub struct InstanceState {
     /// When a call worked last, as a run noted at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worked_at: Option<Timestamp>,
+    /// By which policy the statuses of all records were last decided.
+    #[serde(default)]
+    pub drift: Drift,
     /// When a lease was last given back, by the ledger's clock. [`Ledger::release`] sets it, and [`Ledger::save_state`] leaves it
     /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

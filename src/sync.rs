@@ -82,7 +82,9 @@ mod gate;
 mod guardrails;
 mod intake;
 mod look;
+mod persons;
 mod push;
+mod refresh;
 mod report;
 mod run;
 
@@ -103,6 +105,8 @@ use self::{
 };
 pub use self::{
     guardrails::{Guardrail, Guardrails},
+    persons::{Happening, Retry, Story, Waiting},
+    refresh::{Adoption, Refresh},
     report::{Action, Change, Left, LeftReason, Notes, Observer, Outcome, Plan, Progress, Report, Summary},
 };
 use crate::{
@@ -110,7 +114,7 @@ use crate::{
     crm::{CrmContact, Feed, RowError},
     ledger::{Diff, Ledger, LedgerError, Query, Write},
     naming::Naming,
-    record::{Park, Status},
+    record::{Drift, Event, Park, Status},
     retry::RetryPolicy,
     time::Clock,
 };
@@ -132,6 +136,7 @@ pub struct ContactSync {
     backoff: RetryPolicy,
     guardrails: Guardrails,
     look_first: LookFirst,
+    drift: Drift,
     observer: Option<Observer>,
 }
 
@@ -167,6 +172,7 @@ impl ContactSync {
                 .backing_off(Duration::from_secs(1), Duration::from_secs(300)),
             guardrails: Guardrails::default(),
             look_first: LookFirst::default(),
+            drift: Drift::default(),
             observer: None,
         }
     }
@@ -215,6 +221,14 @@ impl ContactSync {
     #[must_use]
     pub fn look_first(mut self, look_first: LookFirst) -> Self {
         self.look_first = look_first;
+        self
+    }
+
+    /// Sets what becomes of names that somebody else saves over those that were sent; the CRM wins, by default. Another policy than in
+    /// the last run decides anew about all contacts.
+    #[must_use]
+    pub fn drift(mut self, drift: Drift) -> Self {
+        self.drift = drift;
         self
     }
 
@@ -355,20 +369,29 @@ impl ContactSync {
             Ok(run) => Box::pin(self.perform(run, feed, pushes)).await,
             Err(error) => Err(error),
         };
+        let result = result.map(|mut report| {
+            report.summary.seconds = began.elapsed().as_secs_f64();
+            let brief = serde_json::to_string(&Brief::of(&report)).unwrap_or_default();
+            (report, brief)
+        });
+        self.end_run(number, result).await
+    }
+
+    /// Writes down how a run ended.
+    async fn end_run<T>(&self, run: u64, result: Result<(T, String), SyncError>) -> Result<T, SyncError> {
+        let instance = self.book.instance();
         let (result, brief) = match result {
-            Ok(mut report) => {
-                report.summary.seconds = began.elapsed().as_secs_f64();
-                tracing::info!(%instance, run = number, calls = report.summary.calls, "run ends");
-                let brief = serde_json::to_string(&Brief::of(&report)).unwrap_or_default();
-                (Ok(report), brief)
+            Ok((done, brief)) => {
+                tracing::info!(%instance, run, "run ends");
+                (Ok(done), brief)
             }
             Err(error) => {
-                tracing::error!(%instance, run = number, %error, "run fails");
+                tracing::error!(%instance, run, %error, "run fails");
                 let brief = serde_json::json!({ "error": error.to_string() }).to_string();
                 (Err(error), brief)
             }
         };
-        match self.ledger.end_run(instance, number, self.clock.now(), &brief).await {
+        match self.ledger.end_run(instance, run, self.clock.now(), &brief).await {
             Err(error) if result.is_ok() => Err(error.into()),
             _ => result,
         }
@@ -389,7 +412,7 @@ impl ContactSync {
             let lost = diff.apply().await?;
             applied = true;
             self.apply_again(&run, lost).await?;
-            self.keep_account(&mut run).await?;
+            self.keep_state(&mut run).await?;
             (run, guardrail) = self.push(run).await?;
             run.report_left().await?;
         }
@@ -410,7 +433,7 @@ impl ContactSync {
                 return Ok((run, Some(guardrail)));
             }
             if run.is_other_account {
-                run.start_over(&mut Store::Ledger).await?;
+                run.change_all(&mut Store::Ledger, &Event::AccountChanged).await?;
             }
         }
         while run.lease.is_some() {
@@ -440,6 +463,9 @@ impl ContactSync {
     {
         let is_snapshot = feed.is_snapshot();
         let (policy, now) = (run.policy(), run.now());
+        if run.state.drift != policy.drift {
+            run.change_all(&mut Store::Staged(&mut *diff), &Event::PolicyChanged).await?;
+        }
         let mut stop = run.stop.clone();
         let mut intake = Intake {
             diff: &mut *diff,
@@ -493,7 +519,7 @@ impl ContactSync {
             }
             let mut store = Store::Staged(&mut *diff);
             if run.is_other_account {
-                run.start_over(&mut store).await?;
+                run.change_all(&mut store, &Event::AccountChanged).await?;
             }
             impact.found = run.look(&mut store, before.summary.calls).await?;
             if run.is_other_account {
@@ -557,10 +583,11 @@ impl ContactSync {
         }
     }
 
-    /// Remembers the account that is written to from now on, and how large its address book is.
-    async fn keep_account(&self, run: &mut Run) -> Result<(), SyncError> {
+    /// Remembers the policy, the account that is written to from now on, and how large its address book is.
+    async fn keep_state(&self, run: &mut Run) -> Result<(), SyncError> {
         let (account, entries) = (run.account.clone(), run.looked.entries);
         run.save_state(|state| {
+            state.drift = self.drift;
             state.account = account.clone().or(state.account.take());
             state.book_entries = entries.or(state.book_entries);
         })

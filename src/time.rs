@@ -1,6 +1,7 @@
 //! Moments, and the one clock that tells them.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering::Relaxed},
@@ -10,6 +11,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
+
+use crate::iso8601;
 
 /// A moment: milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -36,6 +39,22 @@ impl Timestamp {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// As `2026-01-02 03:04:05 UTC`.
+///
+/// ```
+/// use wawp_contacts::time::Timestamp;
+///
+/// assert_eq!(Timestamp(1_767_323_045_678).to_string(), "2026-01-02 03:04:05 UTC");
+/// ```
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000;
+        let (year, month, day) = iso8601::date(seconds / 86_400);
+        let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
     }
 }
 

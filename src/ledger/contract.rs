@@ -553,6 +553,7 @@ pub async fn a_state_is_stored_over_the_one_that_was_read(ledger: &dyn Ledger) -
             account: Some("12025550142".parse()?),
             book_entries: entries,
             worked_at: Some(Timestamp(9)),
+            drift: crate::record::Drift::Ask,
             released_at: Some(Timestamp(99)),
         };
         assert!(ledger.save_state(&instance, expected.clone()).await?);

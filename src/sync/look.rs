@@ -58,10 +58,38 @@ pub(super) struct Looked {
     has_news: bool,
     /// How many reads were made.
     reads: u64,
+    /// Whether what is read counts as sent, where it is what is wanted.
+    pub(super) adopts: bool,
+    /// What the last read of the whole book showed.
+    pub(super) counts: Counts,
     /// Why the last read failed that did.
     failed: Option<ErrorKind>,
     /// When the last read was begun that got an answer.
     read_at: Timestamp,
+}
+
+/// What a read of the whole book showed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Its entries.
+    pub(super) read: u64,
+    /// Contacts with another name than was sent.
+    pub(super) drifted: u64,
+    /// Contacts with the name that is wanted.
+    pub(super) matching: u64,
+    /// Contacts with another name than is wanted.
+    pub(super) different: u64,
+}
+
+impl Counts {
+    fn count(&mut self, record: &Record) {
+        self.drifted += u64::from(record.drifted().is_some());
+        if let Some(wish) = record.wanted() {
+            let is_matching = record.shows(&wish.name);
+            self.matching += u64::from(is_matching);
+            self.different += u64::from(!is_matching);
+        }
+    }
 }
 
 impl Looked {
@@ -255,7 +283,7 @@ impl Run {
     }
 
     /// Reads the whole book. Says how many of the contacts that were known before it shows, if it was read to the end.
-    async fn look_at_book(&mut self, store: &mut Store<'_>) -> Result<Option<u64>, SyncError> {
+    pub(super) async fn look_at_book(&mut self, store: &mut Store<'_>) -> Result<Option<u64>, SyncError> {
         let began = self.now();
         // What a comparison holds is noted where it is counted.
         if matches!(store, Store::Ledger) {
@@ -289,6 +317,7 @@ impl Run {
         self.note_nameless(store, &mut listed).await?;
         self.looked.book_at = Some(began);
         self.looked.entries = Some(entries);
+        self.looked.counts.read = entries;
         Ok(Some(listed.known))
     }
 
@@ -355,7 +384,10 @@ impl Run {
             sighting.names.iter().filter(|(_, name)| name.is_none()).map(|(chat, _)| chat.clone()).collect();
         sighting.names.retain(|_, name| name.is_some());
         for (record, was_known) in self.observe(store, sighting).await? {
-            listed.known += u64::from(listed.named.insert(record.chat) && was_known);
+            if listed.named.insert(record.chat.clone()) {
+                listed.known += u64::from(was_known);
+                self.looked.counts.count(&record);
+            }
         }
         for record in store.find(self, &with_variants(&nameless)).await? {
             listed.nameless.insert(record.chat);
@@ -395,7 +427,8 @@ impl Run {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let (policy, mut known, mut has_news) = (self.policy(), HashSet::new(), false);
+        let (policy, adopts) = (self.policy(), self.looked.adopts);
+        let (mut known, mut has_news) = (HashSet::new(), false);
         let decide = |record: &Record| {
             if record.is_known() {
                 known.insert(record.chat.clone());
@@ -409,7 +442,11 @@ impl Run {
                 next = merge(&next, Record::new(alias.clone()), &policy, now).record;
             }
             let event = Event::Seen { name: name.as_deref().map(Into::into), at: None };
-            let decision = decide(&next, event, &policy, now);
+            let mut decision = decide(&next, event, &policy, now);
+            if adopts {
+                decision.record = decide(&decision.record, Event::Adopted, &policy, now).record;
+                decision.is_changed = decision.record != next;
+            }
             let is_changed = decision.is_changed || next != *record;
             has_news |= is_changed;
             Some(Decision { is_changed, ..decision })

@@ -430,7 +430,7 @@ impl fmt::Display for Change {
 
 /// Text from a CRM, a phone or a server, made harmless for a terminal: control characters, bidirectional controls and other
 /// characters that cannot be seen are written as escapes.
-struct Plain<'a>(&'a str);
+pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

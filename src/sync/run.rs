@@ -68,6 +68,7 @@ impl Run {
         let policy = Policy {
             deadline: sync.book.deadline().saturating_add(queued).saturating_add(SLACK),
             backoff: sync.backoff.clone(),
+            drift: sync.drift,
             ..Policy::default()
         };
         let (looked, leased_until) = (Looked::default(), now);
@@ -221,8 +222,8 @@ impl Run {
         }
     }
 
-    /// Forgets what the address book of another account showed.
-    pub(super) async fn start_over(&self, store: &mut Store<'_>) -> Result<(), SyncError> {
+    /// Decides anew about all contacts: something happened to the whole instance.
+    pub(super) async fn change_all(&self, store: &mut Store<'_>, event: &Event) -> Result<(), SyncError> {
         let (now, policy) = (self.now(), self.policy());
         let mut after = None;
         loop {
@@ -231,7 +232,7 @@ impl Run {
             let chats: Vec<ChatId> = records.into_iter().map(|record| record.chat).collect();
             let Some(last) = chats.last() else { return Ok(()) };
             after = Some(last.clone());
-            store.change(self, &chats, |record| Some(decide(record, Event::AccountChanged, &policy, now))).await?;
+            store.change(self, &chats, |record| Some(decide(record, event.clone(), &policy, now))).await?;
         }
     }
 

@@ -7,6 +7,7 @@ mod client;
 mod corpora;
 mod crash_points;
 mod crm;
+mod drift;
 mod findings;
 mod floors;
 mod job;

@@ -150,6 +150,10 @@ fn assert_status_follows(record: &Record, now: Timestamp) {
             let is_doubt_seen = pushed.in_doubt.as_ref().is_none_or(|doubt| {
                 is_same(&doubt.wish) && record.seen.as_ref().is_some_and(|seen| seen.at > doubt.since)
             });
+            let is_contested = is_sent
+                && pushed.in_doubt.is_none()
+                && record.drifted().is_some_and(|seen| !seen.is_overruled)
+                && pushed.flips.as_ref().is_some_and(|flips| flips.times > Policy::default().most_flips);
             if record.shows(&wish.name) && is_doubt_seen && (is_sent || pushed.late_until.is_none()) {
                 "in_sync"
             } else if let Some(Held { since }) = record.held {
@@ -158,13 +162,7 @@ fn assert_status_follows(record: &Record, now: Timestamp) {
             } else if matches!(record.status, Status::Held { .. }) {
                 assert!(record.chat.is_lid());
                 "held"
-            } else if is_sent
-                && pushed.in_doubt.is_none()
-                && record.drifted().is_some_and(|seen| !seen.is_overruled)
-                && pushed.flips.as_ref().is_some_and(|flips| flips.times > Policy::default().most_flips)
-            {
-                "parked"
-            } else if record.failure().is_some_and(|failure| failure.retry_at.is_none()) {
+            } else if is_contested || record.failure().is_some_and(|failure| failure.retry_at.is_none()) {
                 "parked"
             } else {
                 let foreign = pushed.in_doubt.as_ref().filter(|doubt| !is_same(&doubt.wish)).map(|doubt| doubt.until);

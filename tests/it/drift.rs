@@ -1,0 +1,210 @@
+//! Names that people save on the phone, and what a person says of single contacts; on every ledger.
+
+use wawp_contacts::{
+    ErrorKind,
+    record::{Drift, Hold, Park, Status},
+    sync::{Guardrail, Guardrails, Retry},
+};
+
+use crate::{
+    book::Fate,
+    world::{World, all, chat, counts, people, row},
+};
+
+#[tokio::test(start_paused = true)]
+async fn what_is_adopted_is_not_called_for_and_only_true_differences_are_planned() {
+    for world in World::each().await {
+        for n in 0..5 {
+            world.book.edit(&chat(n), &format!("Bob {n}"));
+        }
+        world.book.edit(&chat(3), "Mum");
+        world.book.edit(&chat(99), "A stranger to the CRM");
+        for round in 0..2 {
+            let adoption = world.sync().adopt(all(people(6, "Bob"))).await.unwrap();
+            let found = adoption.found.unwrap();
+            assert_eq!((found.read, found.matching, found.different, found.drifted), (6, 4, 1, 0), "round {round}");
+            assert!(found.complete && world.book.calls().is_empty());
+            assert_eq!(adoption.intake.summary.calls, 0);
+        }
+        let sent = world.record(0).await.pushed.sent.unwrap();
+        assert_eq!((sent.wish.name.full(), sent.run), ("Bob 0", 0));
+        let plan = world.plan(people(6, "Bob")).await;
+        let planned: Vec<_> = plan.changes.iter().map(|change| (change.before.as_deref(), &*change.after)).collect();
+        assert_eq!(planned, [(Some("Mum"), "Bob 3"), (None, "Bob 5")]);
+        let report = world.run(people(6, "Bob")).await;
+        assert_eq!(counts(&report), [1, 1, 4, 0, 0, 0, 2]);
+        assert_eq!(world.texts(3).await, ["Mum"], "what was found is in the history");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_a_guardrail_stops_are_not_adopted() {
+    let world = World::new();
+    world.run(people(40, "Bob")).await;
+    let strict = world.sync().guardrails(Guardrails::default());
+    let adoption = strict.adopt(all(people(2, "Bob"))).await.unwrap();
+    assert!(matches!(adoption.intake.guardrail, Some(Guardrail::MissingRows { .. })), "{}", adoption.intake);
+    assert_eq!(adoption.found, None);
+}
+
+/// Three contacts were sent; then somebody saves another name for the first of them.
+async fn edited(world: &World, drift: Drift) {
+    world.sync().drift(drift).run(all(people(3, "Bob"))).await.unwrap();
+    world.book.edit(&chat(0), "Mum");
+    let found = world.sync().drift(drift).refresh().await.unwrap();
+    assert_eq!((found.read, found.drifted, found.complete), (3, 1, true), "{drift:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_policy_decides_about_a_name_that_was_saved_on_the_phone() {
+    for (drift, status, calls) in [
+        (Drift::CrmWins, None, 1),
+        (Drift::Ask, Some(Status::Parked { reason: Park::Drifted }), 0),
+        (Drift::IfRaw, Some(Status::InSync), 0),
+    ] {
+        for world in World::each().await {
+            edited(&world, drift).await;
+            if let Some(status) = status {
+                assert_eq!(world.record(0).await.status, status);
+            }
+            let report = world.sync().drift(drift).run(all(people(3, "Bob"))).await.unwrap();
+            assert_eq!(report.summary.calls, calls, "{drift:?}");
+            let (shown, kept) = if calls == 1 { ("Bob 0", vec!["Mum"]) } else { ("Mum", vec![]) };
+            assert_eq!(world.book.name(&chat(0)).as_deref(), Some(shown), "{drift:?}");
+            assert_eq!(world.texts(0).await, kept, "{drift:?}");
+            let again = world.sync().drift(drift).run(all(people(3, "Bob"))).await.unwrap();
+            assert_eq!(again.summary.calls, 0, "{drift:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_policy_decides_anew_and_the_guardrails_weigh_it() {
+    for world in World::each().await {
+        edited(&world, Drift::IfRaw).await;
+        let strict = Guardrails::default().max_renamed_share(0.0).free_renames(0);
+        let stopped = world.sync().guardrails(strict).run(all(people(3, "Bob"))).await.unwrap();
+        assert!(matches!(stopped.guardrail, Some(Guardrail::ManyRenames { .. })), "{stopped}");
+        assert_eq!(world.record(0).await.status, Status::InSync, "nothing took effect");
+        let report = world.run(people(3, "Bob")).await;
+        assert_eq!((report.summary.calls, world.book.name(&chat(0)).as_deref()), (1, Some("Bob 0")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_sends_the_name_of_the_crm_again() {
+    for world in World::each().await {
+        edited(&world, Drift::Ask).await;
+        let sync = world.sync().drift(Drift::Ask);
+        let waiting = sync.waiting().await.unwrap();
+        assert_eq!(waiting.len(), 1);
+        assert_eq!((waiting[0].shown.as_deref(), waiting[0].wanted.as_deref()), (Some("Mum"), Some("Bob 0")));
+        assert_eq!(sync.retry(Retry::All).await.unwrap(), 0, "what a person saved is not overwritten by the way");
+        assert!(sync.release(&chat(0)).await.unwrap().unwrap().status.due_at().is_some());
+        let report = sync.run(all(people(3, "Bob"))).await.unwrap();
+        assert_eq!((report.summary.calls, world.texts(0).await), (1, vec!["Mum".to_owned()]));
+        assert_eq!(sync.waiting().await.unwrap(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_holds_is_called_for_by_no_run() {
+    for world in World::each().await {
+        let sync = world.sync();
+        world.run(people(3, "Bob")).await;
+        let held = sync.hold(&chat(1)).await.unwrap().unwrap();
+        assert!(held.held.is_some());
+        let report = world.run(people(3, "Rob")).await;
+        assert_eq!((report.summary.calls, report.summary.held), (2, 1));
+        assert_eq!(world.book.name(&chat(1)).as_deref(), Some("Bob 1"));
+        assert!(matches!(world.record(1).await.status, Status::Held { reason: Hold::ByHand, .. }));
+        assert!(report.to_string().contains("release it to go on"), "{report}");
+        sync.release(&chat(1)).await.unwrap();
+        assert_eq!(world.run(people(3, "Rob")).await.summary.calls, 1);
+        assert!(world.shows(3, "Rob"));
+        assert_eq!(sync.hold(&chat(77)).await.unwrap(), None, "nobody knows that one");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_calls_again_for_what_was_refused() {
+    for world in World::each().await {
+        let rejects = || [Fate::Fails(ErrorKind::Rejected)];
+        world.book.next_of(&chat(0), rejects());
+        world.book.next_of(&chat(1), rejects());
+        let report = world.run(people(3, "Bob")).await;
+        assert_eq!((report.summary.parked, report.summary.created), (2, 1), "{report}");
+        assert_eq!(world.run(people(3, "Bob")).await.summary.calls, 0);
+        let sync = world.sync();
+        assert_eq!(sync.retry(Retry::Reason(Park::Drifted)).await.unwrap(), 0);
+        assert_eq!(sync.retry(Retry::Contact(chat(0))).await.unwrap(), 1);
+        assert_eq!(world.run(people(3, "Bob")).await.summary.calls, 1);
+        assert_eq!(sync.retry(Retry::All).await.unwrap(), 1);
+        assert_eq!(world.run(people(3, "Bob")).await.summary.calls, 1);
+        assert!(world.shows(3, "Bob"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contact_is_found_by_whatever_a_person_would_type() {
+    for world in World::each().await {
+        world.run(people(3, "Bob")).await;
+        let sync = world.sync();
+        for text in ["crm-1", "+1 (202) 555-0001", "12025550001@c.us", "1 202 555 0001", "bob 1", "OB 1"] {
+            let found = sync.find(text, 9).await.unwrap();
+            assert_eq!(found.iter().map(|record| &record.chat).collect::<Vec<_>>(), [&chat(1)], "{text}");
+        }
+        assert_eq!(sync.find("bob", 2).await.unwrap().len(), 2, "no more than were asked for");
+        for nobody in ["", " ", "Zoe", "+1 202 555 0099"] {
+            assert_eq!(sync.find(nobody, 9).await.unwrap(), [], "{nobody:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contact_s_whole_story_is_told_in_order_with_why_it_is_as_it_is() {
+    for world in World::each().await {
+        edited(&world, Drift::CrmWins).await;
+        let sync = world.sync();
+        let due = sync.explain(&chat(0)).await.unwrap().unwrap();
+        assert_eq!((due.status, &*due.why), ("due", "it is due: the next run writes it"));
+        sync.run(all(people(3, "Bob"))).await.unwrap();
+        sync.refresh().await.unwrap();
+        let story = sync.explain(&chat(0)).await.unwrap().unwrap();
+        assert_eq!((story.status, &*story.why), ("in_sync", "the address book shows the name that the CRM wants"));
+        assert!(story.story.is_sorted_by_key(|happening| happening.at));
+        let told: Vec<_> = story.story.iter().map(|happening| &*happening.what).collect();
+        for part in ["row \"crm-0\" of the CRM wants \"Bob 0\"", "\"Mum\" was overwritten by \"Bob 0\"", "verified"] {
+            assert!(told.iter().any(|what| what.contains(part)), "{part} in {told:?}");
+        }
+        assert_eq!(sync.explain(&chat(77)).await.unwrap(), None);
+        let json = serde_json::to_value(&story).unwrap();
+        assert_eq!((&json["chat"], &json["status"]), (&chat(0).as_str().into(), &"in_sync".into()));
+        sync.hold(&chat(1)).await.unwrap();
+        sync.run(all([row(0, "Bob 0"), row(1, "Robert"), row(2, "Bob 2")])).await.unwrap();
+        let held = sync.explain(&chat(1)).await.unwrap().unwrap();
+        assert!(held.why.contains("because a person said so"), "{held}");
+        let text = held.to_string();
+        assert!(text.starts_with("12025550001@c.us (held): ") && text.contains("2023-11-1"), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_counts_as_a_run_and_writes_nothing() {
+    for world in World::each().await {
+        world.run(people(3, "Bob")).await;
+        let calls = world.book.calls().len();
+        let found = world.sync().refresh().await.unwrap();
+        assert_eq!((found.read, found.drifted, found.matching, found.different), (3, 0, 3, 0));
+        assert_eq!(world.book.calls().len(), calls);
+        assert!(world.record(0).await.pushed.sent.unwrap().verified_at.is_some(), "accepted, and verified now");
+        world.book.wipe();
+        let found = world.sync().refresh().await.unwrap();
+        assert_eq!((found.read, found.drifted), (0, 0), "absence is no deletion");
+        assert_eq!(world.run(people(3, "Bob")).await.summary.calls, 0);
+        world.book.refuse_reads(ErrorKind::Server);
+        let found = world.sync().refresh().await.unwrap();
+        assert!(!found.complete);
+        world.book.heal();
+    }
+}
