@@ -191,6 +191,22 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ///
     /// Fails if the store does.
     async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError>;
+
+    /// Lists what contacts showed before a run: the first name of each that the run overwrote, in the order of chats, after one.
+    ///
+    /// PostgreSQL: `SELECT DISTINCT ON (chat) body FROM history WHERE instance = $1 AND run = $2 AND chat > $3 ORDER BY chat, id
+    /// LIMIT $4`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn before_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        after: Option<&ChatId>,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, LedgerError>;
 }
 
 /// Which records to find.
@@ -763,5 +779,15 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
 
     async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
         (**self).history(instance, chat).await
+    }
+
+    async fn before_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        after: Option<&ChatId>,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, LedgerError> {
+        (**self).before_run(instance, run, after, limit).await
     }
 }

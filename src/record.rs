@@ -72,6 +72,9 @@ pub struct Record {
     /// That a person said to leave the contact as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// The name that a person wants in place of the CRM's, because a run was undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
     /// What the contact waits for; set by [`decide`] alone.
     pub status: Status,
     /// How often the record was stored; 0 until then. It is stored only over the revision that it was loaded at.
@@ -244,10 +247,12 @@ pub enum Cause {
     Stage,
     /// The naming rules changed: template, tags, placement or limit.
     Rules,
+    /// A run was undone.
+    Undo,
 }
 
 impl Cause {
-    /// The word in reports: `new`, `name`, `stage`, `rules`.
+    /// The word in reports: `new`, `name`, `stage`, `rules`, `undo`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -255,6 +260,7 @@ impl Cause {
             Self::Name => "name",
             Self::Stage => "stage",
             Self::Rules => "rules",
+            Self::Undo => "undo",
         }
     }
 }
@@ -290,6 +296,18 @@ pub struct Flips {
     pub since: Timestamp,
     /// How often it was seen over ours.
     pub times: u32,
+}
+
+/// A name from before a run that was undone. It stands in place of one wish of the CRM's; any other wish replaces it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Restored {
+    /// The name.
+    pub wish: Wish,
+    /// The name that the CRM wanted when the run was undone.
+    pub over: Fingerprint,
+    /// The run that was undone.
+    pub run: u64,
 }
 
 /// That a person said to leave a contact as it is.
@@ -403,15 +421,19 @@ impl Record {
             pushed: Pushed::default(),
             seen: None,
             held: None,
+            restored: None,
             status: Status::InSync,
             revision: 0,
         }
     }
 
-    /// What the CRM wants the contact to be called; `None` unless exactly one row claims it and has a name.
+    /// What the contact is to be called: what the CRM wants, or the name that was [`restored`](Self::restored) in its place. `None`
+    /// unless exactly one row claims it and has a name.
     #[must_use]
     pub fn wanted(&self) -> Option<&Wish> {
-        self.sole_claim()?.wish.as_ref()
+        let wish = self.sole_claim()?.wish.as_ref()?;
+        let restored = self.restored.as_ref().filter(|restored| restored.over == wish.name.fingerprint());
+        Some(restored.map_or(wish, |restored| &restored.wish))
     }
 
     /// The claim on the contact, if there is exactly one.

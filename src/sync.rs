@@ -87,6 +87,7 @@ mod push;
 mod refresh;
 mod report;
 mod run;
+mod undo;
 
 use std::{
     collections::HashSet, error::Error as StdError, fmt, future::Future, pin::pin, process, sync::Arc, time::Duration,
@@ -108,6 +109,7 @@ pub use self::{
     persons::{Happening, Retry, Story, Waiting},
     refresh::{Adoption, Refresh},
     report::{Action, Change, Left, LeftReason, Notes, Observer, Outcome, Plan, Progress, Report, Summary},
+    undo::Undo,
 };
 use crate::{
     book::AddressBook,
@@ -270,6 +272,16 @@ impl ContactSync {
         let mut run = Run::begin(self, stop, Recorder::of_plan(), 0).await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
         let guardrail = self.prepare(&mut run, &mut *diff, feed, true).await?;
+        self.tell_plan(run, diff, guardrail).await
+    }
+
+    /// Tells what is staged, and throws it away.
+    async fn tell_plan(
+        &self,
+        mut run: Run,
+        mut diff: Box<dyn Diff>,
+        guardrail: Option<Guardrail>,
+    ) -> Result<Plan, SyncError> {
         let prospects = run.prospects();
         let mut after = None;
         loop {
@@ -371,7 +383,7 @@ impl ContactSync {
         };
         let result = result.map(|mut report| {
             report.summary.seconds = began.elapsed().as_secs_f64();
-            let brief = serde_json::to_string(&Brief::of(&report)).unwrap_or_default();
+            let brief = Brief::of(&report).to_text();
             (report, brief)
         });
         self.end_run(number, result).await
@@ -403,8 +415,18 @@ impl ContactSync {
     {
         run.correct_clock().await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
+        let guardrail = self.prepare(&mut run, &mut *diff, feed, pushes).await?;
+        self.carry_out(run, diff, guardrail).await
+    }
+
+    /// Lets what is staged take effect, unless a guardrail or a stop forbids it, and pushes.
+    async fn carry_out(
+        &self,
+        mut run: Run,
+        diff: Box<dyn Diff>,
+        mut guardrail: Option<Guardrail>,
+    ) -> Result<Report, SyncError> {
         let mut applied = false;
-        let mut guardrail = self.prepare(&mut run, &mut *diff, feed, pushes).await?;
         if let Some(guardrail) = &guardrail {
             let kind = guardrail.code();
             tracing::warn!(instance = %self.book.instance(), run = run.number, kind, "a guardrail stops the run");
@@ -644,6 +666,10 @@ struct Brief<'r> {
 }
 
 impl<'r> Brief<'r> {
+    fn to_text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     fn of(report: &'r Report) -> Self {
         Self { summary: &report.summary, gate: report.gate, guardrail: &report.guardrail, stopped: report.stopped }
     }

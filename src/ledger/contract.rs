@@ -58,6 +58,7 @@ macro_rules! ledger_contract {
                 a_write_is_lost_if_what_it_absorbs_has_moved_on
                 history_is_stored_with_its_record_or_not_at_all
                 history_is_kept_newest_first
+                what_contacts_showed_before_a_run_is_the_first_name_that_it_overwrote
                 counts_agree_with_the_records
                 instances_never_meet
                 an_unknown_instance_is_empty
@@ -449,6 +450,44 @@ pub async fn history_is_kept_newest_first(ledger: &dyn Ledger) -> Trial {
     for chat in &chats {
         let expected: Vec<_> = kept.iter().rev().filter(|entry| entry.chat == *chat).cloned().collect();
         assert_eq!(ledger.history(&instance, chat).await?, expected);
+    }
+    Ok(())
+}
+
+/// Of each contact the first name that a run overwrote is listed, page by page in the order of chats.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn what_contacts_showed_before_a_run_is_the_first_name_that_it_overwrote(ledger: &dyn Ledger) -> Trial {
+    let (instance, mut dice) = (one()?, Dice::new(10));
+    let mut chats = dice.chats(7)?;
+    let mut kept: Vec<Overwritten> = Vec::new();
+    for revision in 0..6 {
+        let writes = chats.iter().map(|chat| {
+            let overwritten = vec![Overwritten { run: dice.below(3) as u64, ..dice.overwritten(chat)? }];
+            let record = Record { revision, ..Record::new(chat.clone()) };
+            Trial::Ok(Write { overwritten, ..record.into() })
+        });
+        let writes: Vec<Write> = writes.collect::<Trial<_>>()?;
+        kept.extend(writes.iter().flat_map(|write| write.overwritten.clone()));
+        store(ledger, &instance, writes).await?;
+    }
+    chats.sort_unstable();
+    for (run, limit) in [(0, 1), (1, 3), (2, 99), (3, 9)] {
+        let first = chats.iter().filter_map(|chat| kept.iter().find(|entry| entry.chat == *chat && entry.run == run));
+        let expected: Vec<Overwritten> = first.cloned().collect();
+        let mut found: Vec<Overwritten> = Vec::new();
+        loop {
+            let after = found.last().map(|entry| entry.chat.clone());
+            let page = ledger.before_run(&instance, run, after.as_ref(), limit).await?;
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page);
+        }
+        assert_eq!(found, expected, "run {run}, {limit} at a time");
     }
     Ok(())
 }

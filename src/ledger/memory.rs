@@ -239,6 +239,22 @@ impl Ledger for MemoryLedger {
         let of_chat = |entry: &&Overwritten| entry.chat == *chat;
         Ok(self.read(instance, |known| known.history.iter().rev().filter(of_chat).cloned().collect()))
     }
+
+    async fn before_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        after: Option<&ChatId>,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, LedgerError> {
+        Ok(self.read(instance, |known| {
+            let mut first: BTreeMap<&ChatId, &Overwritten> = BTreeMap::new();
+            for entry in known.history.iter().filter(|entry| entry.run == run && Some(&entry.chat) > after) {
+                first.entry(&entry.chat).or_insert(entry);
+            }
+            first.into_values().take(limit).cloned().collect()
+        }))
+    }
 }
 
 impl fmt::Debug for MemoryLedger {

@@ -310,6 +310,17 @@ impl Ledger for SqliteLedger {
         let chat = chat.clone();
         self.look(instance, move |connection, id| instance::history(connection, id, chat.as_str())).await
     }
+
+    async fn before_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        after: Option<&ChatId>,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, LedgerError> {
+        let start = record::start(after);
+        self.look(instance, move |connection, id| instance::before_run(connection, id, run, &start, limit)).await
+    }
 }
 
 impl fmt::Debug for SqliteLedger {

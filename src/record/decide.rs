@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cause, Claim, Flips, Held, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen, Sent, Status, Wish,
+    Cause, Claim, Flips, Held, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Restored, Seen, Sent,
+    Status, Wish,
 };
 #[cfg(doc)]
 use crate::book::AddressBook;
-use crate::{Error, ErrorClass, ErrorKind, RetryPolicy, crm::RowDigest, time::Timestamp};
+use crate::{ContactName, Error, ErrorClass, ErrorKind, RetryPolicy, crm::RowDigest, time::Timestamp};
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,14 @@ pub enum Event {
     Release,
     /// A person said: try once more what was refused.
     Retry,
+    /// A person said: undo this run, before which the address book showed this name. A name that somebody saved since stays in its
+    /// place. Nothing follows if the CRM wants another name since, or a later run sent one.
+    Undo {
+        /// The run.
+        run: u64,
+        /// The name from before it.
+        name: ContactName,
+    },
     /// Observer lane: what the address book showed when it was first read is taken over: the same name as is wanted counts as sent.
     Adopted,
     /// Any lane: decisions are made by another policy than before.
@@ -267,6 +276,10 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
             restatus(&mut next, queue(record, now), policy, now);
             None
         }
+        Event::Undo { run, name } => {
+            undo(&mut next, run, name, policy, now);
+            None
+        }
         Event::Adopted => {
             adopted(&mut next, policy, now);
             None
@@ -308,6 +321,7 @@ pub fn merge(kept: &Record, absorbed: Record, policy: &Policy, now: Timestamp) -
         }
     }
     next.held = next.held.or(absorbed.held);
+    next.restored = next.restored.or(absorbed.restored);
     wish_changed(&mut next, before.as_ref(), place, policy, now);
     Decision::new(kept, next, effect)
 }
@@ -343,6 +357,13 @@ fn unclaimed(record: &mut Record, crm_id: &str, policy: &Policy, now: Timestamp)
 
 /// Brings cause and status up to a wish that may have changed.
 fn wish_changed(record: &mut Record, before: Option<&Wish>, place: Timestamp, policy: &Policy, now: Timestamp) {
+    let is_over = |restored: &Restored| {
+        let wish = record.sole_claim().and_then(|claim| claim.wish.as_ref());
+        wish.is_some_and(|wish| wish.name.fingerprint() != restored.over)
+    };
+    if record.restored.as_ref().is_some_and(is_over) {
+        record.restored = None;
+    }
     let wanted = record.wanted();
     let old = before.or(record.pushed.sent.as_ref().map(|sent| &sent.wish));
     let cause = wanted.zip(old).and_then(|(new, old)| cause(old, new));
@@ -420,10 +441,30 @@ fn note_flip(record: &mut Record, name: Option<&str>, at: Timestamp) {
 /// Goes on with a contact that a person had a say in: what stood in its way is forgotten.
 fn release(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.held = None;
+    record.restored = None;
     record.pushed.flips = None;
     if let Some(seen) = &mut record.seen {
         seen.is_overruled = true;
     }
+    restatus(record, queue(record, now), policy, now);
+}
+
+/// Wants the name from before a run, until the CRM wants another one than now. A name that somebody saved since stays.
+fn undo(record: &mut Record, run: u64, name: ContactName, policy: &Policy, now: Timestamp) {
+    let sent = record.pushed.sent.as_ref().filter(|sent| sent.run == run).map(|sent| &sent.wish.name);
+    // A wish that came since is newer than what is to be undone.
+    if sent.is_none() || sent != record.wanted().map(|wish| &wish.name) || record.pushed.in_doubt.is_some() {
+        return;
+    }
+    let edited = record.drifted().and_then(|seen| seen.name.as_deref());
+    let Ok(name) = edited.map_or(Ok(name), |edited| ContactName::new(edited, "")) else { return };
+    let [claim] = &mut *record.claims else { return };
+    let Some(wish) = &claim.wish else { return };
+    // What is undone may itself be the undoing of another run.
+    let is_wish = wish.name.is_full(name.full());
+    let over = wish.name.fingerprint();
+    claim.cause = Cause::Undo;
+    record.restored = (!is_wish).then(|| Restored { wish: Wish::plain(name), over, run });
     restatus(record, queue(record, now), policy, now);
 }
 
@@ -542,6 +583,7 @@ fn is_final(failure: &Failure, unclear: u32, policy: &Policy) -> bool {
 /// Forgets what the address book of another account showed; a request in doubt may still reach the account that is there now.
 fn account_changed(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.seen = None;
+    record.restored = None;
     record.pushed = Pushed { in_doubt: record.pushed.in_doubt.take(), ..Pushed::default() };
     restatus(record, queue(record, now), policy, now);
 }

@@ -184,7 +184,8 @@ impl Run {
     /// Looks at contacts that are due: one by one, or the whole book if that takes fewer reads. `expected` says how many calls are
     /// ahead. Says how many of the known contacts the book shows, if it was read as a whole.
     pub(super) async fn look(&mut self, store: &mut Store<'_>, expected: u64) -> Result<Option<u64>, SyncError> {
-        if self.sync.look_first == LookFirst::Never || self.looked.is_blind || expected == 0 {
+        let is_fresh = self.looked.book_at.is_some_and(|at| self.now().since(at) < FRESH);
+        if self.sync.look_first == LookFirst::Never || self.looked.is_blind || expected == 0 || is_fresh {
             return Ok(None);
         }
         let window = expected.min(self.calls_ahead());

@@ -100,7 +100,7 @@ impl Change {
     /// What becomes of a record's wish; `None` if it has none.
     pub(super) fn of(record: &Record, outcome: Outcome) -> Option<Self> {
         let claim = record.sole_claim()?;
-        let wish = claim.wish.as_ref()?;
+        let wish = record.wanted()?;
         let before = record.shown();
         Some(Self {
             chat: record.chat.clone(),

@@ -19,5 +19,6 @@ mod secrets;
 mod shaky;
 mod sim;
 mod testkit;
+mod undo;
 mod webhook;
 mod world;

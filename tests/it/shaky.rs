@@ -206,6 +206,16 @@ impl Ledger for Shaky {
     async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
         self.base.history(instance, chat).await
     }
+
+    async fn before_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        after: Option<&ChatId>,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, LedgerError> {
+        self.base.before_run(instance, run, after, limit).await
+    }
 }
 
 #[derive(Debug)]

@@ -106,6 +106,22 @@ pub(super) fn history(connection: &Connection, id: i64, chat: &str) -> Result<Ve
     Ok(history.collect::<Result<_, _>>()?)
 }
 
+pub(super) fn before_run(
+    connection: &Connection,
+    id: i64,
+    run: u64,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Overwritten>, Fault> {
+    let sql = "SELECT body FROM history WHERE id IN \
+               (SELECT min(id) FROM history WHERE instance = ?1 AND run = ?2 AND chat > ?3 GROUP BY chat ORDER BY chat LIMIT ?4) \
+               ORDER BY chat";
+    let mut first = connection.prepare_cached(sql)?;
+    let first = first
+        .query_map(params![id, run.cast_signed(), after, count(limit)], |row| body(0, row.get_ref(0)?.as_str()?))?;
+    Ok(first.collect::<Result<_, _>>()?)
+}
+
 /// A number of rows as SQLite takes it.
 pub(super) fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)

@@ -307,9 +307,10 @@ impl<'c> Writer<'c> {
     /// Keeps names that were overwritten.
     pub(super) fn note(&self, overwritten: &[Overwritten]) -> Result<(), Fault> {
         for overwritten in overwritten {
-            let sql = "INSERT INTO history (instance, chat, body) VALUES (?1, ?2, ?3)";
+            let sql = "INSERT INTO history (instance, chat, run, body) VALUES (?1, ?2, ?3, ?4)";
             let body = serde_json::to_string(overwritten)?;
-            self.connection.prepare_cached(sql)?.execute(params![self.instance, overwritten.chat.as_str(), body])?;
+            let (chat, run) = (overwritten.chat.as_str(), overwritten.run.cast_signed());
+            self.connection.prepare_cached(sql)?.execute(params![self.instance, chat, run, body])?;
         }
         Ok(())
     }

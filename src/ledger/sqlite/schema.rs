@@ -76,10 +76,13 @@ CREATE TABLE history (
     id INTEGER PRIMARY KEY,
     instance INTEGER NOT NULL,
     chat TEXT NOT NULL,
+    run INTEGER NOT NULL,
     body TEXT NOT NULL
 ) STRICT;
 
 CREATE INDEX history_chat ON history (instance, chat);
+
+CREATE INDEX history_run ON history (instance, run, chat);
 "];
 
 /// What a diff stages; in a file that the system deletes when the connection is closed. A staged row has what its row in `contact` will

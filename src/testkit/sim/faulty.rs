@@ -171,6 +171,16 @@ impl Ledger for FaultyLedger {
     async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
         self.take(Step::Look, self.inner.history(instance, chat)).await
     }
+
+    async fn before_run(
+        &self,
+        instance: &InstanceId,
+        run: u64,
+        after: Option<&ChatId>,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, LedgerError> {
+        self.take(Step::Look, self.inner.before_run(instance, run, after, limit)).await
+    }
 }
 
 struct FaultyDiff {

@@ -111,6 +111,7 @@ fn any_event() -> impl Strategy<Value = Event> + Clone {
         3 => any_failure().prop_map(Event::Failed),
         1 => Just(Event::ClockSetBack),
         2 => select(vec![Event::Hold, Event::Release, Event::Retry, Event::Adopted, Event::PolicyChanged]),
+        1 => select(vec![1_u64, 3]).prop_map(|run| Event::Undo { run, name: wish("Mum").name }),
     ]
 }
 

@@ -1,0 +1,123 @@
+//! Taking a run back: a run like any other, whose wishes are the names from before.
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::{
+    ContactSync, Guardrail, Plan, Report, SyncError,
+    report::Recorder,
+    run::{Run, Store},
+};
+use crate::{
+    ChatId, ContactName,
+    ledger::Diff,
+    record::{Event, decide},
+};
+
+/// How many contacts are restored at once.
+const CHUNK: usize = 512;
+
+/// What taking a run back comes to; see [`ContactSync::undo`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Undo {
+    /// Contacts whose name from before the run is wanted again.
+    pub restored: u64,
+    /// Contacts that show another name than the run sent, because somebody saved it since: that name stays, also in later runs.
+    pub edited_since: Vec<ChatId>,
+    /// Contacts that are not what the run made of them for other reasons: the CRM wants another name since, a later run sent
+    /// one, no row claims them any more, or an answer is missing. They are left alone.
+    pub superseded: Vec<ChatId>,
+}
+
+impl ContactSync {
+    /// Says what [`undo`](Self::undo) would do. Writes no name and no record.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the ledger does.
+    pub async fn plan_undo(&self, run: u64) -> Result<(Undo, Plan), SyncError> {
+        let (_tell, stop) = watch::channel(false);
+        let mut plan = Run::begin(self, stop, Recorder::of_plan(), 0).await?;
+        let mut diff = self.ledger.diff(self.book.instance()).await?;
+        let (undo, guardrail) = Box::pin(self.prepare_undo(&mut plan, &mut *diff, run)).await?;
+        Ok((undo, self.tell_plan(plan, diff, guardrail).await?))
+    }
+
+    /// Gives contacts the names back that they had before a run.
+    ///
+    /// It is a run like any other: weighed by the guardrails, paced, reported, and undone like any other. What the address book shows is
+    /// read first; contacts that somebody edited since are left alone and listed. A contact that the run created keeps its name:
+    /// nobody knows one from before.
+    ///
+    /// A name that was given back stands in place of the CRM's wish, so the next run does not send that again; another wish, or a
+    /// [`release`](Self::release), does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the ledger does.
+    pub async fn undo(&self, run: u64) -> Result<(Undo, Report), SyncError> {
+        let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
+        let number = self.ledger.begin_run(instance, self.clock.now()).await?;
+        tracing::info!(%instance, run = number, undone = run, "undo begins");
+        let result = Box::pin(self.take_back(number, run)).await.map(|(undo, mut report)| {
+            report.summary.seconds = began.elapsed().as_secs_f64();
+            let brief = super::Brief::of(&report).to_text();
+            ((undo, report), brief)
+        });
+        self.end_run(number, result).await
+    }
+
+    async fn take_back(&self, number: u64, undone: u64) -> Result<(Undo, Report), SyncError> {
+        let (_tell, stop) = watch::channel(false);
+        let mut run = Run::begin(self, stop, Recorder::of_run(self.observer.clone()), number).await?;
+        run.correct_clock().await?;
+        let mut diff = self.ledger.diff(self.book.instance()).await?;
+        let (undo, guardrail) = self.prepare_undo(&mut run, &mut *diff, undone).await?;
+        Ok((undo, self.carry_out(run, diff, guardrail).await?))
+    }
+
+    /// Reads what the address book shows, stages the names from before, and judges what is about to happen.
+    async fn prepare_undo(
+        &self,
+        run: &mut Run,
+        diff: &mut dyn Diff,
+        undone: u64,
+    ) -> Result<(Undo, Option<Guardrail>), SyncError> {
+        run.lease().await?;
+        if run.lease.is_some() {
+            if let Some(guardrail) = self.check_account(run).await? {
+                return Ok((Undo::default(), Some(guardrail)));
+            }
+            run.look_at_book(&mut Store::Staged(&mut *diff)).await?;
+        }
+        let undo = self.stage_undo(run, diff, undone).await?;
+        Ok((undo, self.weigh(run, diff, true, 0).await?))
+    }
+
+    async fn stage_undo(&self, run: &Run, diff: &mut dyn Diff, undone: u64) -> Result<Undo, SyncError> {
+        let (now, policy) = (run.now(), run.policy());
+        let (mut undo, mut after) = (Undo::default(), None);
+        loop {
+            let before = self.ledger.before_run(self.book.instance(), undone, after.as_ref(), CHUNK).await?;
+            let Some(last) = before.last() else { return Ok(undo) };
+            after = Some(last.chat.clone());
+            let chats: Vec<ChatId> = before.iter().map(|entry| entry.chat.clone()).collect();
+            let mut store = Store::Staged(&mut *diff);
+            let decide = |record: &crate::record::Record| {
+                let text = &before.iter().find(|entry| record.answers_to(&entry.chat))?.text;
+                let name = ContactName::new(text, "").ok()?;
+                let decision = decide(record, Event::Undo { run: undone, name }, &policy, now);
+                if decision.is_changed && record.drifted().is_some() {
+                    undo.edited_since.push(record.chat.clone());
+                } else if decision.is_changed {
+                    undo.restored += 1;
+                } else {
+                    undo.superseded.push(record.chat.clone());
+                }
+                Some(decision)
+            };
+            store.change(run, &chats, decide).await?;
+        }
+    }
+}

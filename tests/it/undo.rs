@@ -1,0 +1,128 @@
+//! Runs that are taken back; on every ledger.
+
+use wawp_contacts::{
+    record::{Cause, Status},
+    sync::{Guardrail, Guardrails},
+};
+
+use crate::world::{World, all, chat, people, row};
+
+/// Three contacts were called Bob, and a second run called them Rob; gives the number of that run.
+async fn renamed(world: &World) -> u64 {
+    world.run(people(3, "Bob")).await;
+    world.run(people(3, "Rob")).await.run
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_gives_the_names_back_and_the_next_run_leaves_them() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        let (planned, plan) = world.sync().plan_undo(run).await.unwrap();
+        assert_eq!((planned.restored, plan.summary.renamed, plan.changes[0].cause), (3, 3, Cause::Undo));
+        assert!(world.shows(3, "Rob"), "a plan writes nothing");
+        let (undo, report) = world.sync().undo(run).await.unwrap();
+        assert_eq!((undo, report.summary.calls), (planned, 3));
+        assert!(world.shows(3, "Bob"));
+        assert_eq!(world.run(people(3, "Rob")).await.summary.calls, 0, "the same wish is not pushed again");
+        let changed = world.run([people(2, "Rob"), vec![row(2, "Robert")]].concat()).await;
+        assert_eq!((changed.summary.calls, world.book.name(&chat(2)).as_deref()), (1, Some("Robert")));
+        assert_eq!(world.run([people(2, "Rob"), vec![row(2, "Robert")]].concat()).await.summary.calls, 0);
+        world.sync().release(&chat(0)).await.unwrap();
+        let released = world.run([people(2, "Rob"), vec![row(2, "Robert")]].concat()).await;
+        assert_eq!((released.summary.calls, world.book.name(&chat(0)).as_deref()), (1, Some("Rob 0")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_of_an_undo_is_the_run_again() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        let (_, undone) = world.sync().undo(run).await.unwrap();
+        let (again, report) = world.sync().undo(undone.run).await.unwrap();
+        assert_eq!((again.restored, report.summary.calls), (3, 3));
+        assert!(world.shows(3, "Rob"));
+        assert_eq!(world.record(0).await.restored, None);
+        assert_eq!(world.run(people(3, "Rob")).await.summary.calls, 0);
+        let (nothing, report) = world.sync().undo(run).await.unwrap();
+        assert_eq!((nothing.restored, nothing.superseded.len(), report.summary.calls), (0, 3, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_edited_since_is_listed_and_not_overwritten() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        world.book.edit(&chat(1), "Mum");
+        let (planned, _) = world.sync().plan_undo(run).await.unwrap();
+        assert_eq!((planned.restored, &*planned.edited_since), (2, &[chat(1)][..]));
+        let (undo, report) = world.sync().undo(run).await.unwrap();
+        assert_eq!((undo.restored, &*undo.edited_since, report.summary.calls), (2, &[chat(1)][..], 2));
+        assert_eq!(world.run(people(3, "Rob")).await.summary.calls, 0);
+        assert_eq!(world.book.name(&chat(1)).as_deref(), Some("Mum"));
+        assert_eq!(world.run(people(3, "Robert")).await.summary.calls, 3, "another wish stands over it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn human_text_that_a_run_overwrote_is_given_back() {
+    for world in World::each().await {
+        world.book.edit(&chat(0), "My brother \u{1f468}\u{200d}\u{1f469}");
+        let run = world.run(people(2, "Bob")).await.run;
+        assert_eq!(world.book.name(&chat(0)).as_deref(), Some("Bob 0"));
+        let (undo, report) = world.sync().undo(run).await.unwrap();
+        assert_eq!((undo.restored, report.summary.calls), (1, 1), "the one that was created keeps its name");
+        assert_eq!(world.book.name(&chat(0)).as_deref(), Some("My brother \u{1f468}\u{200d}\u{1f469}"));
+        assert_eq!(world.book.name(&chat(1)).as_deref(), Some("Bob 1"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_wish_and_a_later_run_stand() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        world.run([people(2, "Rob"), vec![row(2, "Robert")]].concat()).await;
+        world.sync().intake(all([row(0, "Rob 0"), row(1, "Bobby"), row(2, "Robert")])).await.unwrap();
+        let (undo, _) = world.sync().undo(run).await.unwrap();
+        assert_eq!((undo.restored, undo.superseded), (1, vec![chat(1), chat(2)]));
+        let names: Vec<_> = (0..3).map(|n| world.book.name(&chat(n)).unwrap()).collect();
+        assert_eq!(names, ["Bob 0", "Bobby", "Robert"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_is_stopped_by_a_guardrail_like_any_other_run() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        let strict = world.sync().guardrails(Guardrails::default().max_renamed_share(0.0).free_renames(0));
+        let (undo, report) = strict.undo(run).await.unwrap();
+        assert!(matches!(report.guardrail, Some(Guardrail::ManyRenames { .. })) && undo.restored == 3, "{report}");
+        assert!(world.shows(3, "Rob"));
+        assert_eq!((world.record(0).await.restored, world.record(0).await.status), (None, Status::InSync));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_dies_is_gone_on_with_by_the_next_run() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        world.book.next([crate::book::Fate::Hangs]);
+        let sync = world.sync();
+        tokio::select! {
+            _ = sync.undo(run) => unreachable!("the call hangs"),
+            () = world.book.hung.notified() => {}
+        }
+        world.book.restart();
+        tokio::time::sleep(crate::world::seconds(120)).await;
+        world.run(people(3, "Rob")).await;
+        assert!(world.shows(3, "Bob"), "{:?}", world.book.calls());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_nobody_knows_undoes_nothing() {
+    for world in World::each().await {
+        renamed(&world).await;
+        let (undo, report) = world.sync().undo(77).await.unwrap();
+        assert_eq!((undo.restored, undo.superseded.len(), report.summary.calls), (0, 0, 0));
+    }
+}
