@@ -194,7 +194,7 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
 
     /// Lists what contacts showed before a run: the first name of each that the run overwrote, in the order of chats, after one.
     ///
-    /// PostgreSQL: `SELECT DISTINCT ON (chat) body FROM history WHERE instance = $1 AND run = $2 AND chat > $3 ORDER BY chat, id
+    /// `PostgreSQL`: `SELECT DISTINCT ON (chat) body FROM history WHERE instance = $1 AND run = $2 AND chat > $3 ORDER BY chat, id
     /// LIMIT $4`.
     ///
     /// # Errors
