@@ -72,7 +72,7 @@ impl Pager {
 
     fn give_up(&mut self, hint: &'static str) -> Result<(), Error> {
         self.is_done = true;
-        Err(Error::new(ErrorKind::Decode).of_read().with_hint(hint))
+        Err(Error::new(ErrorKind::Decode).without_doubt().with_hint(hint))
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn check_limit(limit: usize) -> Result<(), Error> {
         return Ok(());
     }
     let hint = format!("a page has 1 to {LIMIT} entries");
-    Err(Error::new(ErrorKind::Configuration).of_read().after(0).with_hint(hint))
+    Err(Error::new(ErrorKind::Configuration).without_doubt().after(0).with_hint(hint))
 }
 
 /// That a chat id is a privacy id.

@@ -282,7 +282,7 @@ fn secret_header(text: &str) -> Result<HeaderValue, Error> {
 
 fn finish(error: Error, call: &Call) -> Error {
     let error = if error.kind() == ErrorKind::Route { error.with_hint(call.hint) } else { error };
-    if call.is_read { error.of_read() } else { error }
+    if call.is_read { error.without_doubt() } else { error }
 }
 
 fn log(span: &Span, error: Option<&Error>, elapsed: Duration) {

@@ -244,7 +244,7 @@ impl Book {
 
     /// Lets the next reads of contacts and pages fail.
     pub(crate) fn fail_reads(&self, errors: impl IntoIterator<Item = Error>) {
-        self.state().read_fates.extend(errors.into_iter().map(Error::of_read));
+        self.state().read_fates.extend(errors.into_iter().map(Error::without_doubt));
     }
 
     /// Refuses questions for the phones behind privacy ids from now on.
@@ -328,12 +328,12 @@ impl Book {
         state.reads.push(read);
         if !is_of_book {
             let is_phone = matches!(state.reads.last(), Some(Read::Phone(_)));
-            return state.no_phones.filter(|_| is_phone).map_or(Ok(()), |kind| Err(Error::new(kind).of_read()));
+            return state.no_phones.filter(|_| is_phone).map_or(Ok(()), |kind| Err(Error::new(kind).without_doubt()));
         }
         if let Some(error) = state.read_fates.pop_front() {
             return Err(error);
         }
-        state.unreadable.or(of_chat).map_or(Ok(()), |kind| Err(Error::new(kind).of_read()))
+        state.unreadable.or(of_chat).map_or(Ok(()), |kind| Err(Error::new(kind).without_doubt()))
     }
 
     /// Waits for ever if reads are not answered.
