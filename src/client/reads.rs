@@ -103,7 +103,7 @@ impl Client {
     /// # Errors
     ///
     /// [`ErrorKind::Rejected`] without a call if `lid` is no privacy id; else [`Error::class`] says what to do.
-    pub async fn lid(&self, lid: &ChatId) -> Result<Option<Phone>, Error> {
+    pub async fn phone_of(&self, lid: &ChatId) -> Result<Option<Phone>, Error> {
         check_lid(lid)?;
         self.call(&self.0.transport.phone_of(lid), read::phone_of_lid).await
     }

@@ -277,7 +277,7 @@ fn every_public_future_and_stream_is_send() {
     is_send(client.contacts());
     is_send(client.check_exists(&phone));
     is_send(client.lids());
-    is_send(client.lid(&chat));
+    is_send(client.phone_of(&chat));
     is_send(client.lid_of(&phone));
     is_send(client.session());
     let book: &dyn AddressBook = &client;

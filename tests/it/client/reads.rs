@@ -171,9 +171,9 @@ async fn privacy_ids_are_read_both_ways() {
     let client = client(&server);
     let all: Vec<_> = client.lids().try_collect().await.unwrap();
     assert_eq!((all.len(), &all[0].lid, &all[0].phone), (1, &lid, &Some(phone.clone())));
-    assert_eq!(client.lid(&lid).await.unwrap(), Some(phone.clone()));
+    assert_eq!(client.phone_of(&lid).await.unwrap(), Some(phone.clone()));
     assert_eq!(client.lid_of(&phone).await.unwrap(), Some(lid));
-    assert_eq!(client.lid(&chat()).await.unwrap_err().attempts(), 0);
+    assert_eq!(client.phone_of(&chat()).await.unwrap_err().attempts(), 0);
 }
 
 #[tokio::test]
