@@ -23,7 +23,6 @@
 
 mod builder;
 mod http;
-mod pages;
 mod reads;
 mod transport;
 
