@@ -38,8 +38,9 @@ use tokio::time::Instant;
 
 use self::transport::{Call, Transport};
 pub use self::{
-    builder::{ClientBuilder, Credentials, Route},
+    builder::ClientBuilder,
     http::{HttpExchange, HttpRequest, HttpResponse},
+    transport::{Credentials, Route},
 };
 use crate::{
     AddressBook, ChatId, ContactName, Error, InstanceId, Pace, Phone, RetryPolicy,
