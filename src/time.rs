@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// A moment: milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -100,13 +100,6 @@ impl Clock {
         if let Some(clock) = self.0.as_deref() {
             clock.shift.fetch_add(millis, Relaxed);
         }
-    }
-
-    /// Waits for as long as it is until a moment now; that the clock is set meanwhile changes nothing.
-    pub async fn sleep_until(&self, moment: Timestamp) {
-        // Longer than any run: a timer overflows on more.
-        const LONGEST: Duration = Duration::from_secs(365 * 86_400);
-        sleep(moment.since(self.now()).min(LONGEST)).await;
     }
 }
 

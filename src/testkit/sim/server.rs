@@ -287,13 +287,6 @@ impl Server {
         self.state().reads
     }
 
-    /// The names that were sent for a contact, in order.
-    #[must_use]
-    pub fn sent(&self, chat: &ChatId) -> Vec<String> {
-        let state = self.state();
-        state.requests.iter().filter(|request| request.chat == *chat).map(|request| request.name.clone()).collect()
-    }
-
     /// Says that the CRM wants a person to be called so; what nobody ever wanted must not be sent.
     ///
     /// `chat` is the person's phone, whatever id the row has. The version tells how new the wish is.
