@@ -19,9 +19,8 @@ use super::{
     bits::Bits,
     blocking,
     fault::Fault,
-    file,
-    instance::{self, count},
-    record::{GivesUp, Next, Writer, read, start},
+    file, instance,
+    record::{GivesUp, Next, Writer, count, read, start},
     schema::SESSION,
 };
 use crate::{

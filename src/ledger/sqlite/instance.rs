@@ -2,7 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{fault::Fault, record::body};
+use super::{
+    fault::Fault,
+    record::{body, count},
+};
 use crate::{
     InstanceId,
     ledger::{Counts, InstanceState, RunRecord},
@@ -104,11 +107,6 @@ pub(super) fn history(connection: &Connection, id: i64, chat: &str) -> Result<Ve
     let mut history = connection.prepare_cached(sql)?;
     let history = history.query_map(params![id, chat], |row| body(0, row.get_ref(0)?.as_str()?))?;
     Ok(history.collect::<Result<_, _>>()?)
-}
-
-/// A number of rows as SQLite takes it.
-pub(super) fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
