@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -555,8 +554,8 @@ impl Server {
             }
         }
         let contacts: Vec<_> = contacts.into_iter().skip(offset).take(limit).collect();
-        let mark = mark(contacts.iter().map(|contact| &contact.chat));
-        Page { entries: contacts.len(), contacts, mark }
+        let ids: Vec<_> = contacts.iter().map(|contact| contact.chat.clone()).collect();
+        Page::new(contacts, ids.iter().map(ChatId::as_str))
     }
 
     fn one(&self, process: usize, asked: &ChatId) -> Contact {
@@ -598,15 +597,9 @@ impl Server {
         let state = self.state();
         let known = state.persons.iter().filter_map(|(phone, person)| Some((person.lid.clone()?, phone.phone())));
         let mappings: Vec<_> = known.skip(offset).take(limit).map(|(lid, phone)| LidMapping { lid, phone }).collect();
-        let mark = mark(mappings.iter().map(|mapping| &mapping.lid));
-        LidPage { entries: mappings.len(), mappings, mark }
+        let ids: Vec<_> = mappings.iter().map(|mapping| mapping.lid.clone()).collect();
+        LidPage::new(mappings, ids.iter().map(ChatId::as_str))
     }
-}
-
-fn mark<'a, I: Iterator<Item = &'a ChatId>>(chats: I) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    chats.for_each(|chat| chat.hash(&mut hasher));
-    hasher.finish()
 }
 
 impl State {
