@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 
 use super::{
     faulty::steady,
-    log::{Happening, Log, Violation, lock},
+    log::{Happening, Log, Violation},
     weather::{DEADLINE, Trouble, Weather},
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     naming::Naming,
     pace::Limiter,
     record::Record,
+    testkit::lock,
     time::{Clock, Timestamp},
 };
 
