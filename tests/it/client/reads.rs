@@ -9,7 +9,7 @@ use wiremock::{
     matchers::{any, method, path, query_param},
 };
 
-use super::{answering, chat, client};
+use super::{answering, chat, client, requests};
 
 fn json_of(body: Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(body)
@@ -27,10 +27,6 @@ fn windowed(all: usize) -> impl Fn(&Request) -> ResponseTemplate + Send + Sync {
         let (offset, limit) = (number("offset"), number("limit"));
         json_of((offset.min(all)..(offset + limit).min(all)).map(person).collect())
     }
-}
-
-async fn requests(server: &MockServer) -> usize {
-    server.received_requests().await.unwrap().len()
 }
 
 #[tokio::test]
