@@ -83,6 +83,7 @@ struct State {
     reads_hang: bool,
     unreadable_chats: BTreeMap<ChatId, ErrorKind>,
     latency: Duration,
+    read_latency: Duration,
     limiter: Option<Arc<Limiter>>,
     pause: Option<(ErrorKind, Instant)>,
     calls: Vec<(ChatId, String)>,
@@ -177,6 +178,11 @@ impl Book {
     /// Sets how long each update takes.
     pub(crate) fn take(&self, latency: Duration) {
         self.state().latency = latency;
+    }
+
+    /// Sets how long the answer to each read of a contact is on its way.
+    pub(crate) fn take_reads(&self, latency: Duration) {
+        self.state().read_latency = latency;
     }
 
     /// Hands out permits at a pace.
@@ -445,7 +451,14 @@ impl AddressBook for Book {
     async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {
         self.read(Read::Contact(chat.clone()))?;
         self.answer().await;
-        Ok(Some(self.state().look(chat)))
+        let (contact, latency) = {
+            let state = self.state();
+            (state.look(chat), state.read_latency)
+        };
+        if !latency.is_zero() {
+            sleep(latency).await;
+        }
+        Ok(Some(contact))
     }
 
     async fn page(&self, _: Permit, offset: usize, limit: usize) -> Result<Page, Error> {
