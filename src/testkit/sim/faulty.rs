@@ -5,6 +5,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -69,6 +70,8 @@ pub(super) async fn steady<T>(work: impl Future<Output = T>) -> T {
     poll_fn(|context| {
         let polled = work.as_mut().poll(context);
         if polled.is_pending() && began.elapsed() < LONGEST {
+            // The other thread may need this one's core.
+            thread::sleep(Duration::from_micros(50));
             context.waker().wake_by_ref();
         }
         polled
