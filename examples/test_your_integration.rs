@@ -7,7 +7,7 @@
 //! cargo run --example test_your_integration     # prints what it proved
 //! cargo test --example test_your_integration    # the same checks as tests
 //! ```
-#![expect(clippy::print_stdout, reason = "an example shows what it did")]
+#![cfg_attr(not(test), expect(clippy::print_stdout, reason = "an example shows what it did"))]
 
 use std::error::Error;
 
@@ -56,6 +56,7 @@ const BOB: Customer<'_> = Customer { phone: "+1 (202) 555-0142", first: "Bob", l
 
 type Proof = Result<(), Box<dyn Error>>;
 
+#[cfg_attr(test, tokio::test)]
 async fn the_new_stage_replaces_what_the_phone_said() -> Proof {
     let server = WawpServer::start().await;
     let chat = BOB.phone.parse()?;
@@ -65,6 +66,7 @@ async fn the_new_stage_replaces_what_the_phone_said() -> Proof {
     Ok(())
 }
 
+#[cfg_attr(test, tokio::test)]
 async fn a_lost_answer_and_a_failing_server_are_ridden_out() -> Proof {
     let server = WawpServer::start().await;
     let chat = BOB.phone.parse()?;
@@ -76,6 +78,7 @@ async fn a_lost_answer_and_a_failing_server_are_ridden_out() -> Proof {
     Ok(())
 }
 
+#[cfg_attr(test, tokio::test)]
 async fn a_bad_number_is_for_the_crm_to_mend() -> Proof {
     let server = WawpServer::start().await;
     let nobody = Customer { phone: "ask Alice", ..BOB };
@@ -87,6 +90,7 @@ async fn a_bad_number_is_for_the_crm_to_mend() -> Proof {
     Ok(())
 }
 
+#[cfg_attr(test, tokio::test)]
 async fn a_revoked_token_asks_for_a_person_and_is_not_hammered() -> Proof {
     let server = WawpServer::start().await;
     server.revoke_token();
@@ -95,6 +99,7 @@ async fn a_revoked_token_asks_for_a_person_and_is_not_hammered() -> Proof {
     Ok(())
 }
 
+#[cfg_attr(test, tokio::test)]
 async fn a_failing_server_is_tried_later() -> Proof {
     let server = WawpServer::start().await;
     server.on_any_update().status(503);
@@ -103,6 +108,7 @@ async fn a_failing_server_is_tried_later() -> Proof {
     Ok(())
 }
 
+#[cfg(not(test))]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Proof {
     the_new_stage_replaces_what_the_phone_said().await?;
@@ -116,34 +122,4 @@ async fn main() -> Proof {
     a_failing_server_is_tried_later().await?;
     println!("proved: a failing server is tried later");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Proof;
-
-    #[tokio::test]
-    async fn the_new_stage_replaces_what_the_phone_said() -> Proof {
-        super::the_new_stage_replaces_what_the_phone_said().await
-    }
-
-    #[tokio::test]
-    async fn a_lost_answer_and_a_failing_server_are_ridden_out() -> Proof {
-        super::a_lost_answer_and_a_failing_server_are_ridden_out().await
-    }
-
-    #[tokio::test]
-    async fn a_bad_number_is_for_the_crm_to_mend() -> Proof {
-        super::a_bad_number_is_for_the_crm_to_mend().await
-    }
-
-    #[tokio::test]
-    async fn a_revoked_token_asks_for_a_person_and_is_not_hammered() -> Proof {
-        super::a_revoked_token_asks_for_a_person_and_is_not_hammered().await
-    }
-
-    #[tokio::test]
-    async fn a_failing_server_is_tried_later() -> Proof {
-        super::a_failing_server_is_tried_later().await
-    }
 }

@@ -135,8 +135,7 @@ pub trait AddressBook: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As for [`update`](Self::update); a read is never in doubt, and [`Error::is_read_unavailable`] tells whether such reads work
-    /// at all.
+    /// As for [`update`](Self::update); a read is never in doubt.
     async fn contact(&self, permit: Permit, chat: &ChatId) -> Result<Option<Contact>, Error>;
 
     /// Reads one page of the whole address book, ordered by id where the provider can; see [`Pager`].

@@ -23,7 +23,6 @@
 
 mod builder;
 mod http;
-mod pages;
 mod reads;
 mod transport;
 
@@ -39,8 +38,9 @@ use tokio::time::Instant;
 
 use self::transport::{Call, Transport};
 pub use self::{
-    builder::{ClientBuilder, Credentials, Route},
+    builder::ClientBuilder,
     http::{HttpExchange, HttpRequest, HttpResponse},
+    transport::{Credentials, Route},
 };
 use crate::{
     AddressBook, ChatId, ContactName, Error, InstanceId, Pace, Phone, RetryPolicy,

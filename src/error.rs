@@ -14,7 +14,6 @@ struct Inner {
     status: Option<u16>,
     attempts: u32,
     doubt: bool,
-    of_read: bool,
     retry_after: Option<Duration>,
     code: Option<Box<str>>,
     message: Option<Box<str>>,
@@ -176,7 +175,7 @@ fn kept(text: &str, max: usize) -> Option<Box<str>> {
 impl Error {
     /// Makes an error of a kind, for implementations of [`AddressBook`](crate::AddressBook).
     ///
-    /// Transient kinds other than [`ErrorKind::Connect`] are [in doubt](Self::is_in_doubt), until [`of_read`](Self::of_read) or
+    /// Transient kinds other than [`ErrorKind::Connect`] are [in doubt](Self::is_in_doubt), until
     /// [`without_doubt`](Self::without_doubt) says otherwise.
     ///
     /// ```
@@ -185,7 +184,7 @@ impl Error {
     ///
     /// let busy = Error::new(ErrorKind::Server).with_status(503).with_retry_after(Duration::from_secs(7));
     /// assert_eq!((busy.class(), busy.is_in_doubt()), (ErrorClass::Transient, true));
-    /// assert_eq!(busy.of_read().with_hint("ask less").to_string(), "the server failed (HTTP 503); ask less");
+    /// assert_eq!(busy.without_doubt().with_hint("ask less").to_string(), "the server failed (HTTP 503); ask less");
     /// ```
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
@@ -194,7 +193,6 @@ impl Error {
             status: None,
             attempts: 1,
             doubt: kind.class() == ErrorClass::Transient && kind != ErrorKind::Connect,
-            of_read: false,
             retry_after: None,
             code: None,
             message: None,
@@ -263,15 +261,6 @@ impl Error {
         self
     }
 
-    /// Says that the call was a read: nothing can have been changed, and a refusal may be one of reads as such.
-    ///
-    /// See [`is_read_unavailable`](Self::is_read_unavailable).
-    #[must_use]
-    pub fn of_read(mut self) -> Self {
-        self.0.of_read = true;
-        self.without_doubt()
-    }
-
     /// Says that this or an earlier attempt may have been carried out.
     pub(crate) fn with_doubt(mut self, doubt: bool) -> Self {
         self.0.doubt |= doubt;
@@ -321,21 +310,6 @@ impl Error {
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         self.0.doubt
-    }
-
-    /// Whether this is a read that the server cannot do, for good, although writes may work all the same.
-    ///
-    /// It is so for a read that was [refused](ErrorKind::Rejected) (400, 413, 422 without a word of the session) or whose
-    /// [route](ErrorKind::Route) is not there (404, 405, 410, 501): the engine behind Wawp answers so while its store of contacts is
-    /// off. No update is ever one.
-    ///
-    /// # Troubleshooting
-    ///
-    /// For a page of the address book: do without looking, or switch the engine's store on. For one contact it may be this contact
-    /// alone; the others can be read.
-    #[must_use]
-    pub fn is_read_unavailable(&self) -> bool {
-        self.0.of_read && matches!(self.kind(), ErrorKind::Rejected | ErrorKind::Route)
     }
 
     /// How long the server asked to wait before the next call.
@@ -477,16 +451,6 @@ mod tests {
         }
         assert!(serde_json::from_str::<ErrorKind>("\"no_such\"").is_err());
         assert_eq!(serde_json::to_string(&ErrorClass::Wait).unwrap(), "\"wait\"");
-    }
-
-    #[test]
-    fn a_read_that_is_refused_for_good_is_told_from_an_update_that_is() {
-        for kind in [ErrorKind::Rejected, ErrorKind::Route] {
-            assert!(Error::new(kind).of_read().is_read_unavailable(), "{kind:?}");
-            assert!(!Error::new(kind).without_doubt().is_read_unavailable(), "{kind:?}");
-        }
-        let failed = Error::new(ErrorKind::Server).of_read();
-        assert!(!failed.is_read_unavailable() && !failed.is_in_doubt());
     }
 
     #[test]

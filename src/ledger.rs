@@ -15,7 +15,7 @@
 //!
 //! # How a ledger is written
 //!
-//! Implement [`Ledger`] and [`Diff`], and hold them to the suite in `contract` (feature `testkit`). Four tables do:
+//! Implement [`Ledger`] and [`Diff`], and hold them to the suite in `contract` (feature `testkit`). Six tables do:
 //!
 //! | table | key | holds |
 //! |---|---|---|

@@ -1,8 +1,9 @@
 //! Makes a WhatsApp address book say what the CRM says.
 //!
-//! Two things are in here, usable apart. The **client** makes one call, done right: [`Client::update_contact`] saves the name of a
+//! Three things are in here, usable apart. The **client** makes one call, done right: [`Client::update_contact`] saves the name of a
 //! chat through [Wawp](https://wawp.net)'s API. The **sync** makes a whole address book follow a CRM: [`ContactSync::run`] takes the
-//! CRM's rows, compares them with what a ledger remembers, and pushes what changed.
+//! CRM's rows, compares them with what a ledger remembers, and pushes what changed. The **webhooks** (feature `webhooks`) tell what
+//! the phone shows: verified, and understood as one set of events for every provider.
 //!
 //! # Words
 //!
@@ -64,7 +65,7 @@
 //! | 4 | [`sync`] | take in, look, weigh, push, report |
 //! | 3 | [`ledger`] | the durable store of records: the trait, memory, SQLite |
 //! | 2 | [`client`], [`record`], `webhook` (feature `webhooks`) | Wawp behind [`AddressBook`]; a contact and what is decided about it; providers' events |
-//! | 1 | [`book`], [`naming`], [`retry`], [`pace`], [`crm`] | the address book as a trait; pure values; rows of the CRM |
+//! | 1 | [`book`], [`naming`], [`retry`], [`pace`], [`redact`], [`crm`] | the address book as a trait; how often, and what no log may say; pure values; rows of the CRM |
 //! | 0 | [`contact`], [`Error`], [`time`] | checked values; the one error; the one clock |
 
 pub mod book;

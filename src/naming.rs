@@ -38,7 +38,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::contact::{ContactName, NameError};
+use crate::{
+    contact::{ContactName, NameError},
+    error::cut,
+};
 
 mod clean;
 mod funnel;
@@ -47,7 +50,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use self::parts::{Affix, Cut, Parts, cap};
+use self::parts::{Affix, Cut, Parts};
 pub use self::{
     clean::clean,
     funnel::{Funnel, FunnelError},
@@ -94,9 +97,6 @@ pub struct Rendered {
     pub tag: Option<Box<str>>,
     /// Whether the limit, or the cap on a field, cut something off: worth a line in a report.
     pub shortened: bool,
-    /// Whether a stage was given that the funnel does not list at all: most likely a slip of the pen on either side. A stage that is
-    /// listed without a tag is known.
-    pub unknown_stage: bool,
 }
 
 /// What [`Naming::parse`] found in a full name.
@@ -177,11 +177,11 @@ impl Naming {
     /// [`NameError::Blank`] if nothing is left of the base, for instance because it was only a tag.
     pub fn render(&self, first: &str, last: &str, stage: Option<&str>) -> Result<Rendered, NameError> {
         let stage = stage.map(clean).filter(|stage| !stage.is_empty());
-        let listed = stage.as_ref().map(|stage| self.funnel.find(stage));
-        let tag = listed.flatten().and_then(|stage| stage.tag.as_deref());
+        let listed = stage.and_then(|stage| self.funnel.find(&stage));
+        let tag = listed.and_then(|stage| stage.tag.as_deref());
         let affix = tag.and_then(|tag| self.affixes.iter().find(|affix| &*affix.tag == tag));
-        let (head, tail) = (cap(first, self.field), cap(last, self.field));
-        let (base, cut) = self.base(Parts::clean(head, tail), affix.map_or(0, |affix| affix.width));
+        let (head, tail) = (cut(first, self.field), cut(last, self.field));
+        let (base, is_cut) = self.base(Parts::clean(head, tail), affix.map_or(0, |affix| affix.width));
         if base.first.is_empty() {
             return Err(NameError::Blank);
         }
@@ -189,15 +189,16 @@ impl Naming {
             name: self.lay_out(&base, affix)?,
             base: ContactName::from_clean(&base.first, &base.last)?,
             tag: tag.map(Into::into),
-            shortened: cut || head.len() < first.trim_end().len() || tail.len() < last.trim_end().len(),
-            unknown_stage: listed.is_some_and(|listed| listed.is_none()),
+            shortened: is_cut || head.len() < first.trim_end().len() || tail.len() < last.trim_end().len(),
         })
     }
 
-    /// Whether a stage is listed in the funnel, with a tag or without one.
+    /// Whether a stage is listed in the funnel, with a tag or without one. One that is not is most likely a slip of the pen on either
+    /// side; a blank one is none at all, so there is nothing to list.
     #[must_use]
     pub fn knows_stage(&self, stage: &str) -> bool {
-        self.funnel.find(&clean(stage)).is_some()
+        let stage = clean(stage);
+        stage.is_empty() || self.funnel.find(&stage).is_some()
     }
 
     /// Parts a full name, as an address book shows it, into its base and our tag.
@@ -205,7 +206,7 @@ impl Naming {
     /// Only the tags of the funnel are recognised, spelled and placed as [`render`](Self::render) does.
     #[must_use]
     pub fn parse(&self, full: &str) -> Parsed {
-        let mut parts = Parts::clean(cap(full, self.field), "");
+        let mut parts = Parts::clean(cut(full, self.field), "");
         let mut outermost = None;
         while let Some((affix, cut)) = self.find(&parts) {
             outermost.get_or_insert(affix);

@@ -72,7 +72,12 @@ mod rule;
 pub mod signing;
 pub mod sim;
 
-use std::{fmt, sync::Arc, thread, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use wiremock::MockServer;
@@ -357,4 +362,9 @@ fn arrived(calls: &[Call]) -> String {
         0 => "no updates arrived".to_owned(),
         all => format!("updates that arrived, the last {} of {all}:\n{}", lines.len(), lines.join("\n")),
     }
+}
+
+/// A test that panicked elsewhere has said what went wrong; a poisoned lock would only hide it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

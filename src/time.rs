@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::iso8601;
 
@@ -119,13 +119,6 @@ impl Clock {
         if let Some(clock) = self.0.as_deref() {
             clock.shift.fetch_add(millis, Relaxed);
         }
-    }
-
-    /// Waits for as long as it is until a moment now; that the clock is set meanwhile changes nothing.
-    pub async fn sleep_until(&self, moment: Timestamp) {
-        // Longer than any run: a timer overflows on more.
-        const LONGEST: Duration = Duration::from_secs(365 * 86_400);
-        sleep(moment.since(self.now()).min(LONGEST)).await;
     }
 }
 

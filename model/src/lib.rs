@@ -51,6 +51,7 @@
 //!
 //! Observers (what a phone reports), several contacts, pace and gates. They do not write marks; the simulator of the crate covers them.
 
+mod checker;
 mod mutation;
 mod promises;
 mod protocol;

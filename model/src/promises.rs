@@ -1,9 +1,9 @@
-use stateright::Property;
+use stateright::{Model as _, Property};
 use wawp_contacts::record::{Record, Status};
 
 use crate::{
     Request,
-    protocol::{Protocol, number},
+    protocol::{Action, Protocol, number},
     world::{NOW, Phase, World},
 };
 
@@ -58,7 +58,7 @@ impl Promise {
 
     fn property(self) -> Property<Protocol> {
         let condition: Condition = match self {
-            Self::NothingLost => |model, world| !model.is_at_rest(world) || shows_the_last_wish(model, world),
+            Self::NothingLost => |model, world| !is_at_rest(model, world) || shows_the_last_wish(model, world),
             Self::NeverBackwards => |_, world| !world.went_back,
             Self::NoNeedlessCall => |_, world| world.allowance >= 0,
             Self::HonestLedger => |_, world| !world.lied,
@@ -80,7 +80,7 @@ type Condition = fn(&Protocol, &World) -> bool;
 /// The promises, and that what makes them hard does happen within the bounds.
 pub(crate) fn properties() -> Vec<Property<Protocol>> {
     let happens: [(&'static str, Condition); 6] = [
-        ("it comes to rest", Protocol::is_at_rest),
+        ("it comes to rest", is_at_rest),
         ("a request lands late", |model, world| world.late < model.bounds.late),
         ("another name waits for an older request", |_, world| {
             let doubt = world.record.pushed.in_doubt.as_ref().map(|doubt| doubt.until);
@@ -97,6 +97,14 @@ pub(crate) fn properties() -> Vec<Property<Protocol>> {
     ];
     let promises = Promise::ALL.iter().map(|promise| promise.property());
     promises.chain(happens.map(|(name, condition)| Property::sometimes(name, condition))).collect()
+}
+
+/// Whether nothing can happen any more.
+fn is_at_rest(model: &Protocol, world: &World) -> bool {
+    let mut actions = Vec::new();
+    model.actions(world, &mut actions);
+    actions.retain(|action| *action != Action::Tick);
+    actions.is_empty() && world.ticked().is_none()
 }
 
 fn open(world: &World) -> impl Iterator<Item = &Request> {

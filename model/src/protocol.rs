@@ -1,6 +1,5 @@
 use std::{mem, sync::Arc, time::Duration};
 
-use stateright::{Model, Property};
 use wawp_contacts::{
     ContactName, Error, ErrorKind, RetryPolicy,
     record::{Blame, Event, Failure, Policy, Record, Status, Wish, decide},
@@ -9,7 +8,6 @@ use wawp_contacts::{
 
 use crate::{
     mutation::Mutation,
-    promises,
     world::{Answer, Loaded, NOW, Phase, Request, Worker, World},
 };
 
@@ -134,7 +132,7 @@ impl Protocol {
             && (worker.leased_until >= end || self.is(Mutation::NoLeaseCheckBeforeCall))
     }
 
-    fn store_wish(&self, world: &mut World) {
+    pub(crate) fn store_wish(&self, world: &mut World) {
         let Some(Loaded { record, is_current }) = world.crm.take() else { return };
         if !is_current && !self.is(Mutation::NoRevisionOnWish) {
             world.crm = Some(loaded(&world.record));
@@ -153,7 +151,7 @@ impl Protocol {
         world.overwrite(next, None);
     }
 
-    fn acquire(&self, world: &mut World, at: usize) {
+    pub(crate) fn acquire(&self, world: &mut World, at: usize) {
         for other in &mut world.workers {
             // The new owner repeats what the old one does not settle any more.
             let is_open = matches!(other.phase, Phase::Waiting(_) | Phase::Answered(..));
@@ -173,7 +171,7 @@ impl Protocol {
         }
     }
 
-    fn mark(&self, world: &mut World, at: usize) {
+    pub(crate) fn mark(&self, world: &mut World, at: usize) {
         let Phase::Loaded(Loaded { record, is_current }) = mem::replace(&mut world.workers[at].phase, Phase::Leading)
         else {
             return;
@@ -199,7 +197,7 @@ impl Protocol {
         }
     }
 
-    fn call(&self, world: &mut World, at: usize) {
+    pub(crate) fn call(&self, world: &mut World, at: usize) {
         let Phase::Marked(marked) = mem::replace(&mut world.workers[at].phase, Phase::Leading) else { return };
         if self.is(Mutation::MarkAfterCall) {
             let checks = Checks { fence: true, revision: true };
@@ -230,7 +228,7 @@ impl Protocol {
         Request { ends: NOW.after(REQUEST), name, wish, is_done: false, worker: Some(at) }
     }
 
-    fn withdraw(&self, world: &mut World, at: usize) {
+    pub(crate) fn withdraw(&self, world: &mut World, at: usize) {
         let Phase::Marked(Loaded { record, is_current }) = mem::replace(&mut world.workers[at].phase, Phase::Leading)
         else {
             return;
@@ -242,7 +240,7 @@ impl Protocol {
         }
     }
 
-    fn settle(&self, world: &mut World, at: usize) {
+    pub(crate) fn settle(&self, world: &mut World, at: usize) {
         let Phase::Answered(Loaded { record, is_current }, answer) =
             mem::replace(&mut world.workers[at].phase, Phase::Leading)
         else {
@@ -300,15 +298,7 @@ impl Protocol {
         self.decide(&record, event)
     }
 
-    /// Whether nothing can happen any more.
-    pub(crate) fn is_at_rest(&self, world: &World) -> bool {
-        let mut actions = Vec::new();
-        self.actions(world, &mut actions);
-        actions.retain(|action| *action != Action::Tick);
-        actions.is_empty() && world.ticked().is_none()
-    }
-
-    fn actions_of(&self, world: &World, at: usize, actions: &mut Vec<Action>) {
+    pub(crate) fn actions_of(&self, world: &World, at: usize, actions: &mut Vec<Action>) {
         let worker = &world.workers[at];
         let is_long_enough = worker.leased_until >= NOW.after(REQUEST);
         match &worker.phase {
@@ -333,102 +323,6 @@ impl Protocol {
                 actions.push(Action::Crash(at, true));
             }
         }
-    }
-}
-
-impl Model for Protocol {
-    type State = World;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<World> {
-        let record = "12025550142@c.us".parse().map(|chat| Arc::new(Record::new(chat)));
-        let world = |record| World {
-            record,
-            leased_until: NOW,
-            workers: [Worker::NEW, Worker::NEW],
-            crm: None,
-            wished: 0,
-            requests: Vec::new(),
-            shown: 0,
-            newest: 0,
-            went_back: false,
-            wrote_fenced: false,
-            lied: false,
-            allowance: 0,
-            crashes: self.bounds.crashes,
-            late: self.bounds.late,
-            losses: self.bounds.losses,
-            refusals: self.bounds.refusals,
-        };
-        record.map(world).into_iter().collect()
-    }
-
-    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        // Whoever waits for an answer gets one in time, unless it is one of those that may be lost.
-        let is_lost =
-            |request: &&Request| request.ends <= NOW.after(Duration::from_millis(1)) && request.worker.is_some();
-        if world.requests.iter().filter(is_lost).count() <= usize::from(world.losses) {
-            actions.push(Action::Tick);
-        }
-        if world.crm.is_some() {
-            actions.push(Action::Wish);
-        } else if usize::from(world.wished) < self.bounds.wishes.len() {
-            actions.push(Action::LoadForWish);
-        }
-        for at in 0..world.workers.len() {
-            self.actions_of(world, at, actions);
-        }
-        for (at, request) in world.requests.iter().enumerate() {
-            let is_waited_for =
-                request.worker.is_some_and(|worker| matches!(world.workers[worker].phase, Phase::Waiting(_)));
-            if !request.is_done && (request.worker.is_some() || world.late > 0) {
-                actions.push(Action::CarryOut(at));
-            }
-            if request.is_done && is_waited_for {
-                actions.push(Action::Acknowledge(at));
-            }
-            if is_waited_for && world.losses > 0 {
-                actions.push(Action::Lose(at));
-            }
-            if !request.is_done && is_waited_for && world.refusals > 0 {
-                actions.push(Action::Refuse(at));
-            }
-        }
-    }
-
-    fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        let mut next = world.clone();
-        match action {
-            Action::Tick => {
-                next = next.ticked()?;
-                next.end_requests();
-            }
-            Action::LoadForWish => next.crm = Some(loaded(&next.record)),
-            Action::Wish => self.store_wish(&mut next),
-            Action::Acquire(at) => self.acquire(&mut next, at),
-            Action::Release(at) => next.release(at),
-            Action::Load(at) => next.workers[at].phase = Phase::Loaded(loaded(&next.record)),
-            Action::Mark(at) => self.mark(&mut next, at),
-            Action::Call(at) => self.call(&mut next, at),
-            Action::Withdraw(at) => self.withdraw(&mut next, at),
-            Action::Settle(at) => self.settle(&mut next, at),
-            Action::Crash(at, is_noticed) => next.crash(at, is_noticed),
-            Action::CarryOut(at) => next.carry_out(at),
-            Action::Acknowledge(at) => {
-                let name = next.requests[at].name;
-                next.answer(at, Answer::Done(name));
-            }
-            Action::Lose(at) => next.answer(at, Answer::Unknown),
-            Action::Refuse(at) => next.answer(at, Answer::Refused),
-        }
-        if !self.keeps_stale_copies {
-            next.forget_stale_copies();
-        }
-        Some(next.in_order())
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        promises::properties()
     }
 }
 
@@ -483,14 +377,14 @@ impl World {
         }
     }
 
-    fn release(&mut self, at: usize) {
+    pub(crate) fn release(&mut self, at: usize) {
         if self.workers[at].fence == Some(true) {
             self.leased_until = NOW;
         }
         self.workers[at] = Worker::NEW;
     }
 
-    fn crash(&mut self, at: usize, is_noticed: bool) {
+    pub(crate) fn crash(&mut self, at: usize, is_noticed: bool) {
         self.crashes -= 1;
         let worker = mem::replace(&mut self.workers[at], Worker::NEW);
         let is_owner = worker.fence == Some(true);
@@ -511,7 +405,7 @@ impl World {
     }
 
     /// Requests whose time is over cannot take effect any more, and whoever waits for one gives up.
-    fn end_requests(&mut self) {
+    pub(crate) fn end_requests(&mut self) {
         while let Some(at) = self.requests.iter().position(|request| request.ends <= NOW) {
             if self.requests[at].worker.is_some() {
                 self.answer(at, Answer::Unknown);
@@ -520,7 +414,7 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, at: usize) {
+    pub(crate) fn carry_out(&mut self, at: usize) {
         let Request { name, wish, worker, .. } = self.requests[at];
         self.went_back |= wish < self.newest && name != self.shown;
         self.shown = name;
@@ -533,7 +427,7 @@ impl World {
         }
     }
 
-    fn answer(&mut self, at: usize, answer: Answer) {
+    pub(crate) fn answer(&mut self, at: usize, answer: Answer) {
         let request = &mut self.requests[at];
         let Some(worker) = request.worker.take() else { return };
         match answer {
@@ -552,7 +446,7 @@ impl World {
     }
 }
 
-fn loaded(record: &Arc<Record>) -> Loaded {
+pub(crate) fn loaded(record: &Arc<Record>) -> Loaded {
     Loaded { record: Arc::clone(record), is_current: true }
 }
 

@@ -43,12 +43,6 @@ impl Pager {
         (!self.is_done).then_some(self.offset)
     }
 
-    /// How many entries a page is asked to hold.
-    #[must_use]
-    pub fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// Notes a page: how many entries it had, persons or not, and the mark of their ids.
     ///
     /// # Errors
@@ -72,7 +66,7 @@ impl Pager {
 
     fn give_up(&mut self, hint: &'static str) -> Result<(), Error> {
         self.is_done = true;
-        Err(Error::new(ErrorKind::Decode).of_read().with_hint(hint))
+        Err(Error::new(ErrorKind::Decode).without_doubt().with_hint(hint))
     }
 }
 
@@ -105,7 +99,7 @@ mod tests {
         assert_eq!(asked(2, &[(2, 1), (0, 0)]), [0, 2]);
         assert_eq!(asked(2, &[(0, 0)]), [0]);
         assert_eq!(asked(2, &[(1_700, 5)]), [0]);
-        assert_eq!(Pager::new(0).limit(), 1);
+        assert_eq!(asked(0, &[(1, 1), (0, 0)]), [0, 1], "a page has at least one");
     }
 
     #[test]

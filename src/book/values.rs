@@ -12,7 +12,6 @@ use crate::{ChatId, Phone};
 #[non_exhaustive]
 pub struct Contact {
     /// The person's chat.
-    #[serde(with = "text")]
     pub chat: ChatId,
     /// The saved name; `None` if the person is not saved. Never the pushname.
     #[serde(default)]
@@ -71,10 +70,9 @@ impl Page {
 #[non_exhaustive]
 pub struct LidMapping {
     /// The privacy id.
-    #[serde(with = "text")]
     pub lid: ChatId,
     /// The phone, if the server knows it.
-    #[serde(default, with = "text::option")]
+    #[serde(default)]
     pub phone: Option<Phone>,
 }
 
@@ -126,10 +124,10 @@ pub struct Existence {
     /// Whether it is.
     pub exists: bool,
     /// The chat to write to, if the server says it; may be a privacy id, and may have other digits than were asked for.
-    #[serde(default, with = "text::option")]
+    #[serde(default)]
     pub chat: Option<ChatId>,
     /// The number as the server has it, if it says so.
-    #[serde(default, with = "text::option")]
+    #[serde(default)]
     pub phone: Option<Phone>,
 }
 
@@ -162,7 +160,7 @@ pub struct Session {
     /// Whether it works, and what it waits for if it does not.
     pub status: SessionStatus,
     /// The account's own chat, once it is linked: another one means that another phone was linked.
-    #[serde(default, with = "text::option")]
+    #[serde(default)]
     pub me: Option<ChatId>,
     /// The account's own pushname.
     #[serde(default)]
@@ -277,50 +275,6 @@ impl From<SessionStatus> for String {
 impl fmt::Display for SessionStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// Ids as texts.
-mod text {
-    use std::{borrow::Cow, fmt::Display, str::FromStr};
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<T: Display, S: Serializer>(id: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(id)
-    }
-
-    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-    where
-        T: FromStr<Err: Display>,
-        D: Deserializer<'de>,
-    {
-        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-
-    pub(super) mod option {
-        use super::{Cow, Deserialize, Deserializer, Display, Error, FromStr, Serializer};
-
-        #[expect(clippy::ref_option, reason = "serde hands it over so")]
-        pub(in super::super) fn serialize<T, S>(id: &Option<T>, serializer: S) -> Result<S::Ok, S::Error>
-        where
-            T: Display,
-            S: Serializer,
-        {
-            match id {
-                Some(id) => serializer.collect_str(id),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        pub(in super::super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-        where
-            T: FromStr<Err: Display>,
-            D: Deserializer<'de>,
-        {
-            let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
-            text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
-        }
     }
 }
 

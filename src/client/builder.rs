@@ -11,9 +11,9 @@ use url::Host;
 use super::{
     Client, Shared,
     http::{Bounded, HttpExchange, Reqwest},
-    transport::{Setup, Transport},
+    transport::{Credentials, Route, Setup, Transport, wrong},
 };
-use crate::{Error, ErrorKind, InstanceId, Pace, RetryPolicy, pace::Limiter, retry::Budget};
+use crate::{Error, InstanceId, Pace, RetryPolicy, pace::Limiter, retry::Budget};
 
 const BASE_URL: &str = "https://api.wawp.net";
 const USER_AGENT: &str = concat!("wawp-contacts/", env!("CARGO_PKG_VERSION"));
@@ -23,34 +23,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shorter than the 5 s for which the most impatient servers keep a connection: one that they are about to close is not used.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const IDLE_CONNECTIONS: usize = 256;
-
-/// The route that sets a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Route {
-    /// `POST /v2/contacts/update`, the documented one.
-    #[default]
-    Update,
-    /// `PUT /v2/contacts/{chatId}`, as some clients have it.
-    PutContact,
-}
-
-/// Where instance id and access token go in a write.
-///
-/// Reads have no body: with [`Body`](Self::Body) they carry both in the query, as the API has it. Proxies like to log queries; the
-/// header styles keep the token out of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Credentials {
-    /// In the JSON body, as `instance_id` and `access_token`. The default of [`Route::Update`].
-    Body,
-    /// In the query, as `instance_id` and `access_token`. The default of [`Route::PutContact`].
-    Query,
-    /// In the headers `Authorization: Bearer` and `X-Instance-ID`.
-    Bearer,
-    /// The token in the header `access-token`, the instance as in [`Body`](Self::Body).
-    Header,
-}
 
 /// Sets up a [`Client`].
 ///
@@ -166,7 +138,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] if the base URL is none, carries a user, a query or a fragment, or is plain http to another
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the base URL is none, carries a user, a query or a fragment, or is plain http to another
     /// machine that was not [allowed](Self::allow_plain_http); if the token is blank or the user agent is no header; or if TLS
     /// cannot be set up.
     pub fn build(self) -> Result<Client, Error> {
@@ -228,10 +200,6 @@ pub(super) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Resul
     }
 }
 
-pub(super) fn wrong(hint: &'static str) -> Error {
-    Error::new(ErrorKind::Configuration).after(0).with_hint(hint)
-}
-
 /// The base URL, without a slash at the end of its path.
 fn checked_base(text: &str, allow_plain_http: bool) -> Result<Url, Error> {
     let url = Url::parse(text.trim()).map_err(|error| wrong("the base URL is no URL").because(error))?;
@@ -289,6 +257,7 @@ fn own_http(base: &Url, timeout: Duration) -> Result<reqwest::Client, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
 
     fn build(url: &str) -> Result<Client, Error> {
         Client::builder("i".parse().unwrap(), "s3cret").base_url(url).build()

@@ -4,10 +4,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::{
     Method, Response, Url,
-    header::{HeaderMap, HeaderName, HeaderValue},
+    header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 
 use crate::{Error, ErrorKind};
+
+/// The headers of an answer that are looked at.
+const HEADERS_OF_USE: [HeaderName; 2] = [RETRY_AFTER, DATE];
 
 /// An HTTP stack that a client sends through: a proxy with rules of its own, own certificates, a shared pool, canned answers.
 ///
@@ -159,7 +162,7 @@ impl HttpExchange for Reqwest {
         *sent.body_mut() = request.body.map(Into::into);
         let response = self.0.execute(sent).await.map_err(unanswered)?;
         let mut answer = HttpResponse::new(response.status().as_u16(), Vec::new());
-        for name in super::transport::HEADERS_OF_USE {
+        for name in HEADERS_OF_USE {
             if let Some(value) = response.headers().get(&name) {
                 answer = answer.with_header(name.as_str(), HeaderValue::as_bytes(value));
             }

@@ -1,15 +1,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 
-use futures_util::Stream;
+use futures_util::{Stream, TryStreamExt as _, stream};
 use reqwest::Method;
 
-use super::{
-    Client,
-    pages::{Batch, Pages},
-};
+use super::Client;
 use crate::{
     ChatId, Error, ErrorKind, Phone,
-    book::{Contact, Existence, LidMapping, LidPage, Page, Session},
+    book::{Contact, Existence, LidMapping, LidPage, Page, Pager, Session},
     wire::read,
 };
 
@@ -22,7 +19,7 @@ pub(super) fn check_limit(limit: usize) -> Result<(), Error> {
         return Ok(());
     }
     let hint = format!("a page has 1 to {LIMIT} entries");
-    Err(Error::new(ErrorKind::Configuration).of_read().after(0).with_hint(hint))
+    Err(Error::new(ErrorKind::Configuration).without_doubt().after(0).with_hint(hint))
 }
 
 /// That a chat id is a privacy id.
@@ -32,6 +29,21 @@ pub(super) fn check_lid(lid: &ChatId) -> Result<(), Error> {
     }
     let hint = "this chat id is a phone, not a privacy id";
     Err(Error::new(ErrorKind::Rejected).without_doubt().after(0).with_hint(hint))
+}
+
+/// Goes through a listing: `fetch` brings the items of the page that begins at an offset, how many entries the page had, and its mark.
+fn pages<T, F>(fetch: impl Fn(usize) -> F + Send) -> impl Stream<Item = Result<T, Error>> + Send + Unpin
+where
+    T: Send,
+    F: Future<Output = Result<(Vec<T>, usize, u64), Error>> + Send,
+{
+    let pages = stream::try_unfold((Pager::new(LIMIT), fetch), |(mut pager, fetch)| async move {
+        let Some(offset) = pager.next_offset() else { return Ok(None) };
+        let (items, entries, mark) = fetch(offset).await?;
+        pager.took(entries, mark)?;
+        Ok(Some((stream::iter(items.into_iter().map(Ok)), (pager, fetch))))
+    });
+    Box::pin(pages.try_flatten())
 }
 
 /// Reads; each waits for the instance's pace and retries as the policy says, and none is ever in doubt.
@@ -65,12 +77,14 @@ impl Client {
     /// # }
     /// ```
     pub fn contacts(&self) -> impl Stream<Item = Result<Contact, Error>> + Send + Unpin + use<> {
-        Pages::new(self.clone(), LIMIT, |client, offset| {
-            Box::pin(async move {
-                let Page { contacts: items, entries, mark } =
-                    client.call(&client.0.transport.contacts(offset, LIMIT), read::contacts).await?;
-                Ok(Batch { items, entries, mark })
-            })
+        let client = self.clone();
+        pages(move |offset| {
+            let client = client.clone();
+            async move {
+                let page = client.call(&client.0.transport.contacts(offset, LIMIT), read::contacts).await?;
+                let Page { contacts, entries, mark } = page;
+                Ok((contacts, entries, mark))
+            }
         })
     }
 
@@ -89,12 +103,14 @@ impl Client {
     ///
     /// After an error the stream ends.
     pub fn lids(&self) -> impl Stream<Item = Result<LidMapping, Error>> + Send + Unpin + use<> {
-        Pages::new(self.clone(), LIMIT, |client, offset| {
-            Box::pin(async move {
-                let LidPage { mappings: items, entries, mark } =
-                    client.call(&client.0.transport.lids(offset, LIMIT), read::mappings).await?;
-                Ok(Batch { items, entries, mark })
-            })
+        let client = self.clone();
+        pages(move |offset| {
+            let client = client.clone();
+            async move {
+                let page = client.call(&client.0.transport.lids(offset, LIMIT), read::mappings).await?;
+                let LidPage { mappings, entries, mark } = page;
+                Ok((mappings, entries, mark))
+            }
         })
     }
 
@@ -103,7 +119,7 @@ impl Client {
     /// # Errors
     ///
     /// [`ErrorKind::Rejected`] without a call if `lid` is no privacy id; else [`Error::class`] says what to do.
-    pub async fn lid(&self, lid: &ChatId) -> Result<Option<Phone>, Error> {
+    pub async fn phone_of(&self, lid: &ChatId) -> Result<Option<Phone>, Error> {
         check_lid(lid)?;
         self.call(&self.0.transport.phone_of(lid), read::phone_of_lid).await
     }

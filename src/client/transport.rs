@@ -11,10 +11,7 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{Instrument, Span, debug, debug_span, field, trace};
 
-use super::{
-    builder::{Credentials, Route, wrong},
-    http::{HttpExchange, HttpRequest, HttpResponse},
-};
+use super::http::{HttpExchange, HttpRequest, HttpResponse};
 use crate::{
     ChatId, ContactName, Error, ErrorKind, InstanceId, Phone,
     redact::Redactor,
@@ -27,10 +24,36 @@ use crate::{
 
 /// Of the answer to one question, this much is read.
 const MAX_BODY: usize = 64 * 1024;
-/// The headers of an answer that are looked at.
-pub(super) const HEADERS_OF_USE: [HeaderName; 2] = [RETRY_AFTER, DATE];
 /// Of a page of up to 1,000 entries, this much is read.
 const MAX_PAGE: usize = 8 * 1024 * 1024;
+
+/// The route that sets a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Route {
+    /// `POST /v2/contacts/update`, the documented one.
+    #[default]
+    Update,
+    /// `PUT /v2/contacts/{chatId}`, as some clients have it.
+    PutContact,
+}
+
+/// Where instance id and access token go in a write.
+///
+/// Reads have no body: with [`Body`](Self::Body) they carry both in the query, as the API has it. Proxies like to log queries; the
+/// header styles keep the token out of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// In the JSON body, as `instance_id` and `access_token`. The default of [`Route::Update`].
+    Body,
+    /// In the query, as `instance_id` and `access_token`. The default of [`Route::PutContact`].
+    Query,
+    /// In the headers `Authorization: Bearer` and `X-Instance-ID`.
+    Bearer,
+    /// The token in the header `access-token`, the instance as in [`Body`](Self::Body).
+    Header,
+}
 
 /// What a transport is made of.
 pub(super) struct Setup {
@@ -58,6 +81,11 @@ pub(super) struct Transport {
     read_query: String,
     update_url: Url,
     redactor: Redactor,
+}
+
+/// A mistake of whoever sets the client up: nothing was sent.
+pub(super) fn wrong(hint: &'static str) -> Error {
+    Error::new(ErrorKind::Configuration).after(0).with_hint(hint)
 }
 
 /// One request, which may be made several times.
@@ -282,7 +310,7 @@ fn secret_header(text: &str) -> Result<HeaderValue, Error> {
 
 fn finish(error: Error, call: &Call) -> Error {
     let error = if error.kind() == ErrorKind::Route { error.with_hint(call.hint) } else { error };
-    if call.is_read { error.of_read() } else { error }
+    if call.is_read { error.without_doubt() } else { error }
 }
 
 fn log(span: &Span, error: Option<&Error>, elapsed: Duration) {

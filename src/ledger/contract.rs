@@ -6,7 +6,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "to panic is how a clause says that it does not hold")]
 
-use std::{collections::BTreeSet, error::Error as StdError, ops::Range, slice};
+use std::{collections::BTreeSet, ops::Range, slice};
 
 use self::dice::Dice;
 use super::{Counts, InstanceState, Ledger, Query, RunRecord, Wait, Write};
@@ -21,9 +21,7 @@ mod diffs;
 mod leases;
 
 pub use self::{diffs::*, leases::*};
-
-/// What a clause gives back; an error, like a panic, means that it does not hold.
-pub type Trial<T = ()> = Result<T, Box<dyn StdError + Send + Sync>>;
+pub use crate::book::contract::{Trial, block_on};
 
 const SEEDS: Range<u64> = 0..24;
 
@@ -101,15 +99,6 @@ macro_rules! ledger_contract {
             })
         }
     )*};
-}
-
-/// Runs one clause to its end, on a runtime of its own.
-///
-/// # Errors
-///
-/// Fails as the clause does.
-pub fn block_on(clause: impl Future<Output = Trial>) -> Trial {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(clause)
 }
 
 /// A record loaded after a commit is the one stored, one revision on; and so it is after the next one.

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::task::{JoinError, spawn_blocking};
 
-use self::{diff::SqliteDiff, fault::Fault, file::Place, record::Writer};
-use super::{Call, Counts, Diff, InstanceState, Lease, Ledger, LedgerError, LedgerErrorKind, Query, RunRecord, Write};
+use self::{diff::SqliteDiff, fault::Fault, file::Place};
+use super::{Counts, Diff, InstanceState, Lease, Ledger, LedgerError, LedgerErrorKind, Query, RunRecord, Write};
 use crate::{
     ChatId, InstanceId,
     record::{Overwritten, Record},
@@ -130,6 +130,16 @@ impl SqliteLedger {
         .await
     }
 
+    /// Changes something of an instance, which is made if it is not known.
+    async fn change<T: Send + 'static>(
+        &self,
+        name: &InstanceId,
+        work: impl FnOnce(&Connection, i64) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let name = name.clone();
+        self.write(move |transaction, _| work(transaction, instance::make(transaction, &name)?)).await
+    }
+
     /// Carries out one transaction that writes.
     async fn write<T: Send + 'static>(
         &self,
@@ -225,27 +235,7 @@ impl Ledger for SqliteLedger {
                 lease::check(transaction, (held, *fence))?;
             }
             let id = instance::make(transaction, &name)?;
-            let mut call = Call::of(&writes);
-            let lost = loop {
-                if call.gives() {
-                    transaction.execute_batch("SAVEPOINT giving")?;
-                }
-                let (mut store, mut lost) = (Writer::new(transaction, id)?, Vec::new());
-                for (place, write) in writes.iter().enumerate() {
-                    if call.has_lost(&write.record.chat) || !store.write(write, &call)? {
-                        lost.push(place);
-                    }
-                }
-                if call.lose(lost.iter().map(|place| &writes[*place])) {
-                    transaction.execute_batch("ROLLBACK TO giving")?;
-                    continue;
-                }
-                store.finish()?;
-                if call.gives() {
-                    transaction.execute_batch("RELEASE giving")?;
-                }
-                break lost;
-            };
+            let lost = record::write_all(transaction, id, &writes)?;
             tracing::debug!(instance = %name, stored = writes.len() - lost.len(), lost = lost.len(), "records stored");
             Ok(lost)
         });
@@ -266,12 +256,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn save_state(&self, instance: &InstanceId, state: InstanceState) -> Result<bool, LedgerError> {
-        let name = instance.clone();
-        self.write(move |transaction, _| {
-            let id = instance::make(transaction, &name)?;
-            instance::save_state(transaction, id, state)
-        })
-        .await
+        self.change(instance, |connection, id| instance::save_state(connection, id, state)).await
     }
 
     async fn counts(&self, instance: &InstanceId) -> Result<Counts, LedgerError> {
@@ -279,12 +264,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError> {
-        let name = instance.clone();
-        self.write(move |transaction, _| {
-            let id = instance::make(transaction, &name)?;
-            instance::begin_run(transaction, id, began)
-        })
-        .await
+        self.change(instance, move |connection, id| instance::begin_run(connection, id, began)).await
     }
 
     async fn end_run(
@@ -294,12 +274,8 @@ impl Ledger for SqliteLedger {
         ended: Timestamp,
         summary: &str,
     ) -> Result<(), LedgerError> {
-        let (name, summary) = (instance.clone(), summary.to_owned());
-        self.write(move |transaction, _| {
-            let id = instance::make(transaction, &name)?;
-            instance::end_run(transaction, id, run, ended, &summary)
-        })
-        .await
+        let summary = summary.to_owned();
+        self.change(instance, move |connection, id| instance::end_run(connection, id, run, ended, &summary)).await
     }
 
     async fn runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {

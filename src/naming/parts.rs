@@ -6,6 +6,7 @@ use super::{
     Template,
     clean::{clean, clean_start},
 };
+use crate::error::cut;
 
 /// A clean first name and last name; only if both are blank is the first.
 #[derive(Debug, Clone)]
@@ -88,18 +89,9 @@ impl<'a> Parts<'a> {
         let starts = full.grapheme_indices(true).map(|(at, _)| at).chain([full.len()]);
         let end = starts.take_while(|at| *at <= Self::LONGEST).take(room.saturating_add(1)).last().unwrap_or_default();
         // A first cluster that is too long is no character that anybody reads.
-        let end = if end == 0 { cap(&full, Self::LONGEST).len() } else { end };
+        let end = if end == 0 { cut(&full, Self::LONGEST).len() } else { end };
         (end < full.len()).then_some(Cut::Full(0..end))
     }
-}
-
-/// The start of a text that has at most so many bytes, without half a character at its end.
-pub(super) fn cap(text: &str, bytes: usize) -> &str {
-    if text.len() <= bytes {
-        return text;
-    }
-    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-    &text[..end]
 }
 
 /// A piece of a clean text, clean again.

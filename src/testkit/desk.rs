@@ -1,7 +1,7 @@
 use std::{
     collections::BTreeMap,
     fmt, io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use secrecy::{ExposeSecret, SecretString};
@@ -10,6 +10,7 @@ use wiremock::{Match, Mock, MockServer, Request, Respond, ResponseTemplate, matc
 use super::{
     Answer,
     account::{Account, Reply},
+    lock,
     request::{Incoming, Route},
 };
 use crate::InstanceId;
@@ -47,15 +48,15 @@ impl Desk {
 
     pub(super) fn add(&self, instance: &InstanceId, token: SecretString) {
         let admission = Admission { token, revoked: false, account: Account::new(instance.clone()) };
-        locked(&self.accounts).insert(instance.as_str().into(), admission);
+        lock(&self.accounts).insert(instance.as_str().into(), admission);
     }
 
     pub(super) fn account<T>(&self, instance: &InstanceId, work: impl FnOnce(&mut Account) -> T) -> Option<T> {
-        locked(&self.accounts).get_mut(instance.as_str()).map(|admission| work(&mut admission.account))
+        lock(&self.accounts).get_mut(instance.as_str()).map(|admission| work(&mut admission.account))
     }
 
     pub(super) fn revoke(&self, instance: &InstanceId, revoked: bool) {
-        if let Some(admission) = locked(&self.accounts).get_mut(instance.as_str()) {
+        if let Some(admission) = lock(&self.accounts).get_mut(instance.as_str()) {
             admission.revoked = revoked;
         }
     }
@@ -65,7 +66,7 @@ impl Desk {
             Ok(incoming) => incoming,
             Err(answer) => return Reply::Answer(answer),
         };
-        let mut accounts = locked(&self.accounts);
+        let mut accounts = lock(&self.accounts);
         let known = incoming.token().is_some_and(|token| accounts.values().any(|admission| admission.takes(token)));
         let admission = incoming.instance().and_then(|instance| accounts.get_mut(instance));
         match admission {
@@ -99,7 +100,7 @@ impl Admission {
 
 impl fmt::Debug for Desk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(locked(&self.accounts).keys()).finish()
+        f.debug_list().entries(lock(&self.accounts).keys()).finish()
     }
 }
 
@@ -110,7 +111,7 @@ impl Match for Closing {
         match self.0.handle(request) {
             Reply::Hangup => true,
             Reply::Answer(answer) => {
-                *locked(&self.0.reply) = Some(answer);
+                *lock(&self.0.reply) = Some(answer);
                 false
             }
         }
@@ -121,12 +122,7 @@ struct Answering(Arc<Desk>);
 
 impl Respond for Answering {
     fn respond(&self, request: &Request) -> ResponseTemplate {
-        let answer = locked(&self.0.reply).take();
+        let answer = lock(&self.0.reply).take();
         answer.unwrap_or_else(Answer::unknown_route).respond(request)
     }
-}
-
-/// A test that panicked elsewhere has said what went wrong; a poisoned lock would only hide it.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -83,6 +83,7 @@ struct State {
     reads_hang: bool,
     unreadable_chats: BTreeMap<ChatId, ErrorKind>,
     latency: Duration,
+    read_latency: Duration,
     limiter: Option<Arc<Limiter>>,
     pause: Option<(ErrorKind, Instant)>,
     calls: Vec<(ChatId, String)>,
@@ -179,6 +180,11 @@ impl Book {
         self.state().latency = latency;
     }
 
+    /// Sets how long the answer to each read of a contact is on its way.
+    pub(crate) fn take_reads(&self, latency: Duration) {
+        self.state().read_latency = latency;
+    }
+
     /// Hands out permits at a pace.
     pub(crate) fn keep(&self, pace: Pace) {
         self.state().limiter = Some(Arc::new(Limiter::new(pace)));
@@ -244,7 +250,7 @@ impl Book {
 
     /// Lets the next reads of contacts and pages fail.
     pub(crate) fn fail_reads(&self, errors: impl IntoIterator<Item = Error>) {
-        self.state().read_fates.extend(errors.into_iter().map(Error::of_read));
+        self.state().read_fates.extend(errors.into_iter().map(Error::without_doubt));
     }
 
     /// Refuses questions for the phones behind privacy ids from now on.
@@ -328,12 +334,12 @@ impl Book {
         state.reads.push(read);
         if !is_of_book {
             let is_phone = matches!(state.reads.last(), Some(Read::Phone(_)));
-            return state.no_phones.filter(|_| is_phone).map_or(Ok(()), |kind| Err(Error::new(kind).of_read()));
+            return state.no_phones.filter(|_| is_phone).map_or(Ok(()), |kind| Err(Error::new(kind).without_doubt()));
         }
         if let Some(error) = state.read_fates.pop_front() {
             return Err(error);
         }
-        state.unreadable.or(of_chat).map_or(Ok(()), |kind| Err(Error::new(kind).of_read()))
+        state.unreadable.or(of_chat).map_or(Ok(()), |kind| Err(Error::new(kind).without_doubt()))
     }
 
     /// Waits for ever if reads are not answered.
@@ -445,7 +451,14 @@ impl AddressBook for Book {
     async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {
         self.read(Read::Contact(chat.clone()))?;
         self.answer().await;
-        Ok(Some(self.state().look(chat)))
+        let (contact, latency) = {
+            let state = self.state();
+            (state.look(chat), state.read_latency)
+        };
+        if !latency.is_zero() {
+            sleep(latency).await;
+        }
+        Ok(Some(contact))
     }
 
     async fn page(&self, _: Permit, offset: usize, limit: usize) -> Result<Page, Error> {

@@ -267,21 +267,6 @@ async fn any_duration_is_taken() {
     }
 }
 
-#[tokio::test]
-async fn a_read_that_cannot_be_is_told_from_one_that_failed() {
-    for status in [400, 404, 405, 422, 501] {
-        let server = answering(ResponseTemplate::new(status)).await;
-        let client = client(&server);
-        assert!(client.contact(&chat()).await.unwrap_err().is_read_unavailable(), "{status}");
-        assert!(client.page(Permit::grant(), 0, 10).await.unwrap_err().is_read_unavailable(), "{status}");
-        assert!(!update_error(&client).await.is_read_unavailable(), "{status}");
-    }
-    for status in [401, 403, 500] {
-        let server = answering(ResponseTemplate::new(status)).await;
-        assert!(!client(&server).contact(&chat()).await.unwrap_err().is_read_unavailable(), "{status}");
-    }
-}
-
 #[test]
 fn every_public_future_and_stream_is_send() {
     fn is_send<T: Send>(_: T) {}
@@ -292,7 +277,7 @@ fn every_public_future_and_stream_is_send() {
     is_send(client.contacts());
     is_send(client.check_exists(&phone));
     is_send(client.lids());
-    is_send(client.lid(&chat));
+    is_send(client.phone_of(&chat));
     is_send(client.lid_of(&phone));
     is_send(client.session());
     let book: &dyn AddressBook = &client;

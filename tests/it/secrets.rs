@@ -77,7 +77,7 @@ async fn every_call(client: &Client) -> Vec<Error> {
         client.contacts().next().await.and_then(Result::err),
         client.check_exists(&phone).await.err(),
         client.lids().next().await.and_then(Result::err),
-        client.lid(&lid).await.err(),
+        client.phone_of(&lid).await.err(),
         client.lid_of(&phone).await.err(),
         client.session().await.err(),
     ];

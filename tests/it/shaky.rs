@@ -1,4 +1,4 @@
-//! A ledger that fails, is slow, or is written by somebody else, when it is told to.
+//! A ledger's director: lets it fail, take long, or be written by somebody else, when it is told to.
 
 use std::{
     collections::VecDeque,
@@ -11,13 +11,9 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use wawp_contacts::{
-    ChatId, InstanceId,
-    ledger::{
-        Counts, Diff, Incoming, InstanceState, Lease, Ledger, LedgerError, LedgerErrorKind, Query, RunRecord, Tally,
-        Verdict, Write,
-    },
-    record::{Overwritten, Record},
-    time::{Clock, Timestamp},
+    ledger::Write,
+    record::Record,
+    testkit::sim::{Act, Director, Side, Step},
 };
 
 struct State {
@@ -30,42 +26,37 @@ struct State {
     before: VecDeque<BoxFuture<'static, ()>>,
     /// What happens right before the next comparison is applied.
     before_apply: Option<BoxFuture<'static, ()>>,
-    /// When the lease was renewed.
-    renewals: Vec<Timestamp>,
+    /// How often the lease was renewed.
+    renewals: usize,
     /// The records of each commit.
     commits: Vec<Vec<Record>>,
 }
 
-/// The ledger; clones share one state.
+/// The director; clones share one state.
 #[derive(Clone)]
-pub(crate) struct Shaky {
-    base: Arc<dyn Ledger>,
-    clock: Clock,
-    state: Arc<Mutex<State>>,
-}
+pub(crate) struct Shaky(Arc<Mutex<State>>);
 
 impl fmt::Debug for Shaky {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shaky").field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("Shaky").finish_non_exhaustive()
     }
 }
 
 impl Shaky {
-    pub(crate) fn new(base: Arc<dyn Ledger>, clock: Clock) -> Self {
-        let state = State {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(State {
             saves: usize::MAX,
             can_end: true,
             delay: Duration::ZERO,
             before: VecDeque::new(),
             before_apply: None,
-            renewals: Vec::new(),
+            renewals: 0,
             commits: Vec::new(),
-        };
-        Self { base, clock, state: Arc::new(Mutex::new(state)) }
+        })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        self.0.lock().unwrap()
     }
 
     /// Lets so many saves work, and none after.
@@ -97,165 +88,49 @@ impl Shaky {
         self.state().before_apply = Some(Box::pin(event));
     }
 
-    /// The ledger itself, which no trouble is made in: for what happens meanwhile.
-    pub(crate) fn base(&self) -> Arc<dyn Ledger> {
-        Arc::clone(&self.base)
-    }
-
-    pub(crate) fn renewals(&self) -> Vec<Timestamp> {
-        self.state().renewals.clone()
+    pub(crate) fn renewals(&self) -> usize {
+        self.state().renewals
     }
 
     pub(crate) fn commits(&self) -> Vec<Vec<Record>> {
         self.state().commits.clone()
     }
+}
 
-    fn spend(&self) -> Result<(), LedgerError> {
+#[async_trait]
+impl Director for Shaky {
+    fn direct(&self, step: Step, side: Side) -> Act {
+        if side == Side::After {
+            return Act::Proceed;
+        }
         let mut state = self.state();
-        let left = state.saves.checked_sub(1);
-        state.saves = left.ok_or_else(|| LedgerError::new(LedgerErrorKind::Full, "the disk is full"))?;
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Ledger for Shaky {
-    async fn acquire(&self, instance: &InstanceId, owner: &str, ttl: Duration) -> Result<Lease, LedgerError> {
-        self.base.acquire(instance, owner, ttl).await
-    }
-
-    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LedgerError> {
-        let delay = self.state().delay;
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
+        match step {
+            Step::Commit | Step::Apply | Step::SaveState => match state.saves.checked_sub(1) {
+                Some(left) => state.saves = left,
+                None => return Act::Fail,
+            },
+            Step::EndRun if !state.can_end => return Act::Fail,
+            Step::Renew => state.renewals += 1,
+            _ => {}
         }
-        let now = self.clock.now();
-        self.state().renewals.push(now);
-        self.base.renew(lease, ttl).await
+        if matches!(step, Step::Commit | Step::Renew) && !state.delay.is_zero() {
+            return Act::Delay(state.delay);
+        }
+        Act::Proceed
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), LedgerError> {
-        self.base.release(lease).await
-    }
-
-    async fn fetch(&self, instance: &InstanceId, query: Query<'_>) -> Result<Vec<Record>, LedgerError> {
-        self.base.fetch(instance, query).await
-    }
-
-    async fn commit(
-        &self,
-        instance: &InstanceId,
-        lease: Option<&Lease>,
-        writes: Vec<Write>,
-    ) -> Result<Vec<usize>, LedgerError> {
-        self.spend()?;
-        let (delay, before) = {
-            let mut state = self.state();
-            state.commits.push(writes.iter().map(|write| write.record.clone()).collect());
-            (state.delay, state.before.pop_front())
+    async fn meanwhile(&self, step: Step, writes: &[Write]) {
+        let event = match step {
+            Step::Commit => {
+                let mut state = self.state();
+                state.commits.push(writes.iter().map(|write| write.record.clone()).collect());
+                state.before.pop_front()
+            }
+            Step::Apply => self.state().before_apply.take(),
+            _ => None,
         };
-        if let Some(before) = before {
-            before.await;
+        if let Some(event) = event {
+            event.await;
         }
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        self.base.commit(instance, lease, writes).await
-    }
-
-    async fn diff(&self, instance: &InstanceId) -> Result<Box<dyn Diff>, LedgerError> {
-        let base = self.base.diff(instance).await?;
-        Ok(Box::new(ShakyDiff { base, ledger: self.clone() }))
-    }
-
-    async fn state(&self, instance: &InstanceId) -> Result<InstanceState, LedgerError> {
-        self.base.state(instance).await
-    }
-
-    async fn save_state(&self, instance: &InstanceId, state: InstanceState) -> Result<bool, LedgerError> {
-        self.spend()?;
-        self.base.save_state(instance, state).await
-    }
-
-    async fn counts(&self, instance: &InstanceId) -> Result<Counts, LedgerError> {
-        self.base.counts(instance).await
-    }
-
-    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError> {
-        self.base.begin_run(instance, began).await
-    }
-
-    async fn end_run(
-        &self,
-        instance: &InstanceId,
-        run: u64,
-        ended: Timestamp,
-        summary: &str,
-    ) -> Result<(), LedgerError> {
-        let can_end = self.state().can_end;
-        if !can_end {
-            return Err(LedgerError::new(LedgerErrorKind::Unavailable, "the ledger is gone"));
-        }
-        self.base.end_run(instance, run, ended, summary).await
-    }
-
-    async fn runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {
-        self.base.runs(instance, limit).await
-    }
-
-    async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
-        self.base.history(instance, chat).await
-    }
-
-    async fn before_run(
-        &self,
-        instance: &InstanceId,
-        run: u64,
-        after: Option<&ChatId>,
-        limit: usize,
-    ) -> Result<Vec<Overwritten>, LedgerError> {
-        self.base.before_run(instance, run, after, limit).await
-    }
-}
-
-#[derive(Debug)]
-struct ShakyDiff {
-    base: Box<dyn Diff>,
-    ledger: Shaky,
-}
-
-#[async_trait]
-impl Diff for ShakyDiff {
-    async fn compare(&mut self, rows: Arc<[Incoming]>) -> Result<Vec<Verdict>, LedgerError> {
-        self.base.compare(rows).await
-    }
-
-    async fn stage(&mut self, writes: Vec<Write>) -> Result<(), LedgerError> {
-        self.base.stage(writes).await
-    }
-
-    async fn find(&mut self, chats: &[ChatId]) -> Result<Vec<Record>, LedgerError> {
-        self.base.find(chats).await
-    }
-
-    async fn absent(&mut self, limit: usize) -> Result<Vec<(Box<str>, Record)>, LedgerError> {
-        self.base.absent(limit).await
-    }
-
-    async fn open(&mut self, after: Option<&ChatId>, limit: usize) -> Result<Vec<Record>, LedgerError> {
-        self.base.open(after, limit).await
-    }
-
-    async fn tally(&mut self) -> Result<Tally, LedgerError> {
-        self.base.tally().await
-    }
-
-    async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
-        self.ledger.spend()?;
-        let before = self.ledger.state().before_apply.take();
-        if let Some(before) = before {
-            before.await;
-        }
-        self.base.apply().await
     }
 }

@@ -11,6 +11,7 @@ use wawp_contacts::{
     naming::Naming,
     record::Record,
     sync::{Guardrails, Plan, Report},
+    testkit::sim::FaultyLedger,
     time::{Clock, Timestamp},
 };
 
@@ -75,7 +76,10 @@ pub(crate) fn counts(report: &Report) -> [u64; 7] {
 
 pub(crate) struct World {
     pub(crate) clock: Clock,
-    pub(crate) ledger: Shaky,
+    pub(crate) ledger: FaultyLedger,
+    /// Who directs the ledger.
+    pub(crate) shaky: Shaky,
+    base: Arc<dyn Ledger>,
     pub(crate) book: Book,
     pub(crate) instance: InstanceId,
     /// Where the ledger's file is, if it has one.
@@ -104,7 +108,14 @@ impl World {
     fn on(ledger: Arc<dyn Ledger>, clock: Clock, home: Option<TempDir>) -> Self {
         let book = Book::new(Arc::clone(&ledger), clock.clone());
         let instance = "A1B2C3".parse().unwrap();
-        Self { ledger: Shaky::new(ledger, clock.clone()), book, clock, instance, _home: home }
+        let shaky = Shaky::new();
+        let directed = FaultyLedger::new(Arc::clone(&ledger), Arc::new(shaky.clone()));
+        Self { ledger: directed, shaky, base: ledger, book, clock, instance, _home: home }
+    }
+
+    /// The ledger itself, which no trouble is made in: for what happens meanwhile.
+    pub(crate) fn base(&self) -> Arc<dyn Ledger> {
+        Arc::clone(&self.base)
     }
 
     pub(crate) fn sync(&self) -> ContactSync {

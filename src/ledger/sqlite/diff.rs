@@ -12,16 +12,15 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use self::{
     compare::Found,
-    view::{Named, Rest, View, parse},
+    view::{Rest, View, parse},
 };
 use super::{
     File,
     bits::Bits,
     blocking,
     fault::Fault,
-    file,
-    instance::{self, count},
-    record::{GivesUp, Next, Writer, read, start},
+    file, instance,
+    record::{GivesUp, Next, Writer, count, read, start},
     schema::SESSION,
 };
 use crate::{
@@ -354,9 +353,8 @@ impl Diff for SqliteDiff {
             let mut view = View::new(connection, progress)?;
             let mut found: Vec<Record> = Vec::new();
             for chat in &chats {
-                for named in [Named::Chat, Named::Alias] {
-                    found.extend(view.get(named, chat)?);
-                }
+                found.extend(view.by_chat(chat)?);
+                found.extend(view.by_alias(chat)?);
             }
             found.sort_unstable_by(|one, other| one.chat.cmp(&other.chat));
             found.dedup_by(|one, other| one.chat == other.chat);

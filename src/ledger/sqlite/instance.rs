@@ -2,7 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{fault::Fault, record::body};
+use super::{
+    fault::Fault,
+    record::{body, count},
+};
 use crate::{
     InstanceId,
     ledger::{Counts, InstanceState, RunRecord},
@@ -120,11 +123,6 @@ pub(super) fn before_run(
     let first = first
         .query_map(params![id, run.cast_signed(), after, count(limit)], |row| body(0, row.get_ref(0)?.as_str()?))?;
     Ok(first.collect::<Result<_, _>>()?)
-}
-
-/// A number of rows as SQLite takes it.
-pub(super) fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {

@@ -3,7 +3,7 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params, types::Type};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{fault::Fault, instance::count};
+use super::fault::Fault;
 use crate::{
     ChatId,
     crm::RowDigest,
@@ -27,6 +27,11 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
 /// Turns a moment into a number that the database orders as moments are ordered, up to the last one.
 pub(super) fn order(time: Timestamp) -> i64 {
     (time.0 ^ (1 << 63)).cast_signed()
+}
+
+/// A number of rows as SQLite takes it.
+pub(super) fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// A [`Query`] that can be sent to another thread.
@@ -218,6 +223,33 @@ impl Stored {
             is_known: row.get(4)?,
             links: if has_same_links { None } else { Some(body(5, text)?) },
         })
+    }
+}
+
+/// Stores the writes of one call, within a transaction; returns the places of those that were lost.
+///
+/// A write may count on a claim that another of the call gives up. If that other is then lost, all are stored again without it.
+pub(super) fn write_all(connection: &Connection, instance: i64, writes: &[Write]) -> Result<Vec<usize>, Fault> {
+    let mut call = Call::of(writes);
+    loop {
+        if call.gives() {
+            connection.execute_batch("SAVEPOINT giving")?;
+        }
+        let (mut store, mut lost) = (Writer::new(connection, instance)?, Vec::new());
+        for (place, write) in writes.iter().enumerate() {
+            if call.has_lost(&write.record.chat) || !store.write(write, &call)? {
+                lost.push(place);
+            }
+        }
+        if call.lose(lost.iter().map(|place| &writes[*place])) {
+            connection.execute_batch("ROLLBACK TO giving")?;
+            continue;
+        }
+        store.finish()?;
+        if call.gives() {
+            connection.execute_batch("RELEASE giving")?;
+        }
+        return Ok(lost);
     }
 }
 

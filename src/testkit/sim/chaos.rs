@@ -16,9 +16,10 @@ use tokio::sync::Notify;
 
 use super::{
     director::{Act, Director, Side, Step},
-    log::{Happening, lock},
+    log::Happening,
     server::Server,
 };
+use crate::testkit::lock;
 
 /// After so many polls an engine is taken to run in circles.
 const MOST_POLLS: usize = 3_000_000;

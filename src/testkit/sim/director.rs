@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::sync::Notify;
+
+use crate::ledger::Write;
 
 /// One step of an engine: a call of the ledger or of the address book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,14 +82,27 @@ pub enum Act {
 }
 
 /// Decides what becomes of each step.
+#[async_trait]
 pub trait Director: Debug + Send + Sync + 'static {
     /// Decides about one side of a step.
     fn direct(&self, step: Step, side: Side) -> Act;
+
+    /// Does something else right before a step, such as what another lane stores meanwhile; [`direct`](Self::direct) is asked after
+    /// that. `writes` are those of a [commit](Step::Commit).
+    async fn meanwhile(&self, step: Step, writes: &[Write]) {
+        let _ = (step, writes);
+    }
 
     /// Is told that so many records of a write were lost to others.
     fn lost(&self, writes: usize) {
         let _ = writes;
     }
+}
+
+/// Does what a director wants done before a step; says what [`follow`] does.
+pub(super) async fn begin(director: &dyn Director, step: Step, writes: &[Write]) -> Result<bool, Failed> {
+    director.meanwhile(step, writes).await;
+    follow(director, step, Side::Before).await
 }
 
 /// Does what a director said; `true` if another write is to slip in, an error if the step is to fail.

@@ -5,12 +5,13 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 
-use super::director::{Director, Failed, Side, Step, follow};
+use super::director::{Director, Failed, Side, Step, begin, follow};
 use crate::{
     ChatId, ContactName, Error, InstanceId, Pace, Phone,
     book::{AddressBook, Contact, LidPage, Page, Permit, Session},
@@ -51,14 +52,14 @@ async fn take<T>(
     step: Step,
     taken: impl Future<Output = Result<T, LedgerError>> + Send,
 ) -> Result<T, LedgerError> {
-    follow(director, step, Side::Before).await.map_err(fails)?;
+    begin(director, step, &[]).await.map_err(fails(step))?;
     let result = steady(taken).await?;
-    follow(director, step, Side::After).await.map_err(fails)?;
+    follow(director, step, Side::After).await.map_err(fails(step))?;
     Ok(result)
 }
 
-fn fails(_: Failed) -> LedgerError {
-    LedgerError::new(LedgerErrorKind::Unavailable, "the simulation lets the ledger fail")
+fn fails(step: Step) -> impl Fn(Failed) -> LedgerError {
+    move |_| LedgerError::new(LedgerErrorKind::Unavailable, format!("the simulation lets the ledger fail: {step:?}"))
 }
 
 /// Keeps a paused clock from running ahead while another thread works for a ledger.
@@ -69,6 +70,8 @@ pub(super) async fn steady<T>(work: impl Future<Output = T>) -> T {
     poll_fn(|context| {
         let polled = work.as_mut().poll(context);
         if polled.is_pending() && began.elapsed() < LONGEST {
+            // The other thread may need this one's core.
+            thread::sleep(Duration::from_micros(50));
             context.waker().wake_by_ref();
         }
         polled
@@ -115,14 +118,14 @@ impl Ledger for FaultyLedger {
         lease: Option<&Lease>,
         writes: Vec<Write>,
     ) -> Result<Vec<usize>, LedgerError> {
-        if follow(&*self.director, Step::Commit, Side::Before).await.map_err(fails)? {
+        if begin(&*self.director, Step::Commit, &writes).await.map_err(fails(Step::Commit))? {
             // One of them at the most, so that the rest of the batch shows that it is left alone.
             let first = chats(&writes[..writes.len().min(1)]);
             slip_in(&*self.inner, instance, &first).await?;
         }
         let lost = steady(self.inner.commit(instance, lease, writes)).await?;
         self.director.lost(lost.len());
-        follow(&*self.director, Step::Commit, Side::After).await.map_err(fails)?;
+        follow(&*self.director, Step::Commit, Side::After).await.map_err(fails(Step::Commit))?;
         Ok(lost)
     }
 
@@ -137,12 +140,12 @@ impl Ledger for FaultyLedger {
     }
 
     async fn save_state(&self, instance: &InstanceId, state: InstanceState) -> Result<bool, LedgerError> {
-        if follow(&*self.director, Step::SaveState, Side::Before).await.map_err(fails)? {
+        if begin(&*self.director, Step::SaveState, &[]).await.map_err(fails(Step::SaveState))? {
             let stored = steady(self.inner.state(instance)).await?;
             steady(self.inner.save_state(instance, stored)).await?;
         }
         let is_newest = steady(self.inner.save_state(instance, state)).await?;
-        follow(&*self.director, Step::SaveState, Side::After).await.map_err(fails)?;
+        follow(&*self.director, Step::SaveState, Side::After).await.map_err(fails(Step::SaveState))?;
         Ok(is_newest)
     }
 
@@ -227,14 +230,14 @@ impl Diff for FaultyDiff {
 
     async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
         let Self { inner, ledger, director, instance, staged } = *self;
-        if follow(&*director, Step::Apply, Side::Before).await.map_err(fails)?
+        if begin(&*director, Step::Apply, &[]).await.map_err(fails(Step::Apply))?
             && let Some(chat) = staged
         {
             slip_in(&*ledger, &instance, &[chat]).await?;
         }
         let lost = steady(inner.apply()).await?;
         director.lost(lost.len());
-        follow(&*director, Step::Apply, Side::After).await.map_err(fails)?;
+        follow(&*director, Step::Apply, Side::After).await.map_err(fails(Step::Apply))?;
         Ok(lost)
     }
 }
@@ -256,7 +259,7 @@ impl<B: AddressBook> FaultyBook<B> {
     }
 
     async fn call<T>(&self, step: Step, called: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
-        let _: Result<bool, Failed> = follow(&*self.director, step, Side::Before).await;
+        let _: Result<bool, Failed> = begin(&*self.director, step, &[]).await;
         let answer = called.await;
         let _: Result<bool, Failed> = follow(&*self.director, step, Side::After).await;
         answer

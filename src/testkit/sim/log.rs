@@ -3,11 +3,13 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
 use tokio::time::Instant;
+
+use crate::testkit::lock;
 
 macro_rules! happenings {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -256,9 +258,4 @@ impl Log {
         let (promise, detail) = told.breach.clone()?;
         Some(Violation { seed, promise, detail, story: told.story.clone() })
     }
-}
-
-/// Locks, whether or not somebody panicked meanwhile: the simulation is over then anyway.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -12,7 +11,7 @@ use tokio::time::sleep_until;
 
 use super::{
     faulty::steady,
-    log::{Happening, Log, Violation, lock},
+    log::{Happening, Log, Violation},
     weather::{DEADLINE, Trouble, Weather},
 };
 use crate::{
@@ -23,6 +22,7 @@ use crate::{
     naming::Naming,
     pace::Limiter,
     record::Record,
+    testkit::lock,
     time::{Clock, Timestamp},
 };
 
@@ -285,13 +285,6 @@ impl Server {
     #[must_use]
     pub fn reads(&self) -> usize {
         self.state().reads
-    }
-
-    /// The names that were sent for a contact, in order.
-    #[must_use]
-    pub fn sent(&self, chat: &ChatId) -> Vec<String> {
-        let state = self.state();
-        state.requests.iter().filter(|request| request.chat == *chat).map(|request| request.name.clone()).collect()
     }
 
     /// Says that the CRM wants a person to be called so; what nobody ever wanted must not be sent.
@@ -562,8 +555,8 @@ impl Server {
             }
         }
         let contacts: Vec<_> = contacts.into_iter().skip(offset).take(limit).collect();
-        let mark = mark(contacts.iter().map(|contact| &contact.chat));
-        Page { entries: contacts.len(), contacts, mark }
+        let ids: Vec<_> = contacts.iter().map(|contact| contact.chat.clone()).collect();
+        Page::new(contacts, ids.iter().map(ChatId::as_str))
     }
 
     fn one(&self, process: usize, asked: &ChatId) -> Contact {
@@ -605,15 +598,9 @@ impl Server {
         let state = self.state();
         let known = state.persons.iter().filter_map(|(phone, person)| Some((person.lid.clone()?, phone.phone())));
         let mappings: Vec<_> = known.skip(offset).take(limit).map(|(lid, phone)| LidMapping { lid, phone }).collect();
-        let mark = mark(mappings.iter().map(|mapping| &mapping.lid));
-        LidPage { entries: mappings.len(), mappings, mark }
+        let ids: Vec<_> = mappings.iter().map(|mapping| mapping.lid.clone()).collect();
+        LidPage::new(mappings, ids.iter().map(ChatId::as_str))
     }
-}
-
-fn mark<'a, I: Iterator<Item = &'a ChatId>>(chats: I) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    chats.for_each(|chat| chat.hash(&mut hasher));
-    hasher.finish()
 }
 
 impl State {

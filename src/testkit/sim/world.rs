@@ -18,7 +18,7 @@ use super::{
     checks,
     crm::{Crm, Delivery},
     faulty::{FaultyBook, FaultyLedger},
-    log::{Happening, lock},
+    log::Happening,
     server::{Server, ServerBook},
     weather::Trouble,
 };
@@ -30,6 +30,7 @@ use crate::{
     record::Status,
     retry::RetryPolicy,
     sync::{Guardrails, LookFirst, Report, SyncError},
+    testkit::lock,
     time::{Clock, Timestamp},
 };
 

@@ -9,7 +9,7 @@ use wiremock::{
     matchers::{any, method, path, query_param},
 };
 
-use super::{answering, chat, client};
+use super::{answering, chat, client, requests};
 
 fn json_of(body: Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(body)
@@ -27,10 +27,6 @@ fn windowed(all: usize) -> impl Fn(&Request) -> ResponseTemplate + Send + Sync {
         let (offset, limit) = (number("offset"), number("limit"));
         json_of((offset.min(all)..(offset + limit).min(all)).map(person).collect())
     }
-}
-
-async fn requests(server: &MockServer) -> usize {
-    server.received_requests().await.unwrap().len()
 }
 
 #[tokio::test]
@@ -171,9 +167,9 @@ async fn privacy_ids_are_read_both_ways() {
     let client = client(&server);
     let all: Vec<_> = client.lids().try_collect().await.unwrap();
     assert_eq!((all.len(), &all[0].lid, &all[0].phone), (1, &lid, &Some(phone.clone())));
-    assert_eq!(client.lid(&lid).await.unwrap(), Some(phone.clone()));
+    assert_eq!(client.phone_of(&lid).await.unwrap(), Some(phone.clone()));
     assert_eq!(client.lid_of(&phone).await.unwrap(), Some(lid));
-    assert_eq!(client.lid(&chat()).await.unwrap_err().attempts(), 0);
+    assert_eq!(client.phone_of(&chat()).await.unwrap_err().attempts(), 0);
 }
 
 #[tokio::test]

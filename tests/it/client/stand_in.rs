@@ -35,7 +35,7 @@ async fn every_style_and_route_sets_a_name_and_reads_it_back() {
             assert_eq!(contact.name.as_deref(), Some("Bob"));
             assert_eq!(client.contacts().try_collect::<Vec<Contact>>().await.unwrap(), [contact]);
             assert!(client.check_exists(&phone).await.unwrap().exists);
-            assert_eq!(client.lid(&lid).await.unwrap(), Some(phone.clone()));
+            assert_eq!(client.phone_of(&lid).await.unwrap(), Some(phone.clone()));
             assert_eq!(client.lid_of(&phone).await.unwrap(), Some(lid.clone()));
             assert_eq!(client.lids().try_collect::<Vec<LidMapping>>().await.unwrap().len(), 1);
             assert_eq!(client.session().await.unwrap().status, SessionStatus::Working);

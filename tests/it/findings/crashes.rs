@@ -25,7 +25,7 @@ async fn p1_p3_a_process_that_dies_at_any_moment_loses_nobody_and_repeats_only_w
         for after in (0..).map(|n| STEP * n) {
             let world = World::new();
             world.book.take(Duration::from_millis(10));
-            world.ledger.take(Duration::from_millis(10));
+            world.shaky.take(Duration::from_millis(10));
             world.book.edit(&chat(1), "Mum");
             if !crash(&world, "Bob", after, in_flight).await {
                 break;
@@ -47,7 +47,7 @@ async fn p2_a_process_that_dies_at_any_moment_never_sends_an_older_wish_after_a_
     for after in (0..20).map(|n| STEP * n) {
         let world = World::new();
         world.book.take(Duration::from_millis(10));
-        world.ledger.take(Duration::from_millis(10));
+        world.shaky.take(Duration::from_millis(10));
         world.book.next([Fate::AppliedLate; 8]);
         crash(&world, "1", after, 2).await;
         crash(&world, "2", after * 2, 2).await;
@@ -66,7 +66,7 @@ async fn p2_a_process_that_dies_at_any_moment_never_sends_an_older_wish_after_a_
 #[tokio::test(start_paused = true)]
 async fn a_process_that_dies_while_it_stores_its_wishes_leaves_all_of_them_or_none() {
     for world in World::each().await {
-        world.ledger.before_apply(std::future::pending());
+        world.shaky.before_apply(std::future::pending());
         assert!(crash(&world, "Bob", Duration::from_secs(1), 1).await);
         assert_eq!((world.find(&chat(0)).await, world.book.calls()), (None, vec![]));
         world.run(people(4, "Bob")).await;
@@ -77,7 +77,7 @@ async fn a_process_that_dies_while_it_stores_its_wishes_leaves_all_of_them_or_no
 #[tokio::test(start_paused = true)]
 async fn p10_a_run_that_is_dropped_while_it_saves_gives_its_lease_back_at_once() {
     let world = World::new();
-    world.ledger.take(Duration::from_millis(10));
+    world.shaky.take(Duration::from_millis(10));
     let sync = world.sync();
     let run = tokio::time::timeout(Duration::from_millis(5), sync.run(all(people(4, "Bob")))).await;
     assert!(run.is_err(), "it is saving");

@@ -51,9 +51,9 @@ async fn p1_a_run_beside_a_plan_pushes_its_names() {
 #[tokio::test(start_paused = true)]
 async fn p1_wishes_left_to_a_pusher_that_has_just_ended_are_pushed() {
     for world in World::each().await {
-        let ledger = world.ledger.base();
+        let ledger = world.base();
         let lease = ledger.acquire(&world.instance, "another run", seconds(60)).await.unwrap();
-        world.ledger.before_apply(async move { ledger.release(lease).await.unwrap() });
+        world.shaky.before_apply(async move { ledger.release(lease).await.unwrap() });
         let report = world.sync().run(all(people(3, "Bob"))).await.unwrap();
         assert_eq!((counts(&report), world.shows(3, "Bob")), ([3, 0, 0, 0, 0, 0, 3], true), "{report}");
     }
@@ -204,10 +204,10 @@ async fn p1_two_changes_beside_a_run_leave_no_ghost_of_a_claim() {
     for world in World::each().await {
         world.run(vec![claim("crm-5", 4, "Five").at_version(1)]).await;
         let (one, other) = (world.sync(), world.sync());
-        world.ledger.before_apply(async move {
+        world.shaky.before_apply(async move {
             one.intake(some(vec![claim("crm-5", 2, "Five").at_version(2)])).await.unwrap();
         });
-        world.ledger.before_commit(async move {
+        world.shaky.before_commit(async move {
             other.intake(some(vec![claim("crm-2", 0, "Two").at_version(3)])).await.unwrap();
         });
         let export = || vec![claim("crm-5", 5, "Five").at_version(3), claim("crm-2", 2, "Two").at_version(3)];

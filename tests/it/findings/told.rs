@@ -107,7 +107,7 @@ async fn p11_the_log_tells_of_runs_gates_parks_and_guardrails_and_names_nobody()
     world.book.next([Fate::Fine, Fate::Asks(ErrorKind::RateLimited, 5)]);
     world.run(people(30, "Bob")).await;
     world.guarded().run(all(people(30, "Rob"))).await.unwrap();
-    world.ledger.fail_after(0);
+    world.shaky.fail_after(0);
     world.sync().run(all(people(30, "Rob"))).await.unwrap_err();
     let text = String::from_utf8(HEARD.take().unwrap()).unwrap();
     let events = [

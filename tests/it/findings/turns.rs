@@ -103,12 +103,12 @@ async fn p10_a_call_that_might_outlast_the_lease_waits_for_its_renewal() {
             () = world.book.hung.notified() => {}
         }
         world.book.keep(Pace::unlimited());
-        world.ledger.take(seconds(1));
-        let (clock, ledger) = (world.clock.clone(), world.ledger.clone());
-        world.ledger.before_commit(async move { clock.shift(80_000) });
+        world.shaky.take(seconds(1));
+        let (clock, shaky) = (world.clock.clone(), world.shaky.clone());
+        world.shaky.before_commit(async move { clock.shift(80_000) });
         let renewals = Arc::new(AtomicUsize::new(0));
         let before_call = Arc::clone(&renewals);
-        world.book.meanwhile(async move { before_call.store(ledger.renewals().len(), Ordering::Relaxed) });
+        world.book.meanwhile(async move { before_call.store(shaky.renewals(), Ordering::Relaxed) });
         let report = sync.run(all(people(1, "Bob"))).await.unwrap();
         assert_eq!(report.summary.created, 1, "{report}");
         assert_eq!(renewals.load(Ordering::Relaxed), 1, "the lease was renewed before the call");

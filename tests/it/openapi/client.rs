@@ -52,7 +52,7 @@ pub(super) async fn make(client: &Client, operation: &str) -> Result<(), Error> 
         "getContact" => client.contact(&bob).await.map(drop),
         "checkExists" => client.check_exists(&bob.phone().unwrap()).await.map(drop),
         "listLids" => first(client.lids()).await,
-        "getLid" => client.lid(&lid).await.map(drop),
+        "getLid" => client.phone_of(&lid).await.map(drop),
         "getLidOfPhone" => client.lid_of(&bob.phone().unwrap()).await.map(drop),
         // Asks by POST, and by GET where that is not known.
         "postSession" | "getSession" => client.session().await.map(drop),

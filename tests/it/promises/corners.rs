@@ -130,7 +130,7 @@ async fn a_run_that_is_told_to_stop_while_the_instance_asks_to_wait_leaves_the_r
 async fn giving_calls_up_while_the_ledger_is_slow_does_not_spin() {
     let world = World::new();
     world.book.next([Fate::Fine, Fate::Hangs]);
-    world.ledger.take(Duration::from_millis(50));
+    world.shaky.take(Duration::from_millis(50));
     let sync = world.sync().grace(Duration::ZERO).in_flight(2);
     let hung = Arc::clone(&world.book.hung);
     let stop = async move { hung.notified().await };
@@ -151,10 +151,13 @@ async fn p1_a_ledger_that_fails_at_any_save_ends_the_run_with_its_error_and_lose
         loop {
             let name = format!("Bob {saves}");
             let before = world.book.calls().len();
-            world.ledger.fail_after(saves);
+            world.shaky.fail_after(saves);
             let Err(error) = world.sync().run(all(people(8, &name))).await else { break };
-            assert!(matches!(&error, SyncError::Ledger(error) if error.kind() == LedgerErrorKind::Full), "{error}");
-            world.ledger.heal();
+            assert!(
+                matches!(&error, SyncError::Ledger(error) if error.kind() == LedgerErrorKind::Unavailable),
+                "{error}"
+            );
+            world.shaky.heal();
             world.run(people(8, &name)).await;
             let calls = world.book.calls().len() - before;
             assert!((8..=10).contains(&calls), "P3: only what was in flight or being saved is repeated: {calls} calls");

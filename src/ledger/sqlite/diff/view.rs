@@ -43,13 +43,6 @@ pub(super) fn parse(row: &Row<'_>) -> Result<Write, Fault> {
     Ok(Write { record: read(row)?, overwritten, unclaimed, absorbed, based_on })
 }
 
-/// By what a record is looked for.
-#[derive(Clone, Copy)]
-pub(super) enum Named {
-    Chat,
-    Alias,
-}
-
 /// The records as a session sees them: the staged ones in place of the stored.
 pub(super) struct View<'c> {
     instance: Option<i64>,
@@ -113,20 +106,13 @@ impl<'c> View<'c> {
 
     /// The record that has this chat, or else this alias.
     pub(super) fn resolve(&mut self, chat: &ChatId) -> Result<Option<Record>, Fault> {
-        match self.get(Named::Chat, chat)? {
-            None => self.get(Named::Alias, chat),
+        match self.by_chat(chat)? {
+            None => self.by_alias(chat),
             found => Ok(found),
         }
     }
 
-    pub(super) fn get(&mut self, named: Named, chat: &ChatId) -> Result<Option<Record>, Fault> {
-        match named {
-            Named::Chat => self.by_chat(chat),
-            Named::Alias => Ok(self.by_alias(chat)?.filter(|record| record.answers_to(chat))),
-        }
-    }
-
-    fn by_chat(&mut self, chat: &ChatId) -> Result<Option<Record>, Fault> {
+    pub(super) fn by_chat(&mut self, chat: &ChatId) -> Result<Option<Record>, Fault> {
         if let Some(write) = self.staged(chat.as_str())? {
             return Ok(Some(write.record));
         }
@@ -141,17 +127,16 @@ impl<'c> View<'c> {
         Ok(self.by_chat.query_row(params![self.instance, chat.as_str()], read).optional()?)
     }
 
-    fn by_alias(&mut self, alias: &ChatId) -> Result<Option<Record>, Fault> {
+    pub(super) fn by_alias(&mut self, alias: &ChatId) -> Result<Option<Record>, Fault> {
+        let mut staged: Option<String> = None;
         if self.has_aliases && self.has_staged {
-            let chat: Option<String> = self.staged_alias.query_row([alias.as_str()], |row| row.get(0)).optional()?;
-            if let Some(chat) = chat {
-                return Ok(self.staged(&chat)?.map(|write| write.record));
-            }
+            staged = self.staged_alias.query_row([alias.as_str()], |row| row.get(0)).optional()?;
         }
-        match self.stored_alias(alias)? {
-            Some(contact) => self.by_id(contact),
-            None => Ok(None),
-        }
+        let record = match staged {
+            Some(chat) => self.staged(&chat)?.map(|write| write.record),
+            None => self.stored_alias(alias)?.map(|contact| self.by_id(contact)).transpose()?.flatten(),
+        };
+        Ok(record.filter(|record| record.answers_to(alias)))
     }
 
     /// The contact that has an alias in the store.
