@@ -1,17 +1,19 @@
 use std::{
     fmt,
+    str::FromStr,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use reqwest::{Url, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use url::Host;
 
 use super::{
     Client, Shared,
     http::{Bounded, HttpExchange, Reqwest},
-    transport::{Setup, Transport},
+    transport::{Setup, Transport, of_use},
 };
 use crate::{Error, ErrorKind, InstanceId, Pace, RetryPolicy, pace::Limiter, retry::Budget};
 
@@ -24,8 +26,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const IDLE_CONNECTIONS: usize = 256;
 
-/// The route that sets a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// The route that sets a name; written and stored as its word.
+///
+/// ```
+/// use wawp_contacts::Route;
+///
+/// assert_eq!("put-contact".parse::<Route>()?, Route::PutContact);
+/// assert_eq!(Route::Update.to_string(), "update");
+/// # Ok::<(), wawp_contacts::client::ParseRouteError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Route {
     /// `POST /v2/contacts/update`, the documented one.
@@ -39,7 +50,18 @@ pub enum Route {
 ///
 /// Reads have no body: with [`Body`](Self::Body) they carry both in the query, as the API has it. Proxies like to log queries; the
 /// header styles keep the token out of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// Written and stored as its word:
+///
+/// ```
+/// use wawp_contacts::Credentials;
+///
+/// assert_eq!("bearer".parse::<Credentials>()?, Credentials::Bearer);
+/// assert_eq!(Credentials::Body.to_string(), "body");
+/// # Ok::<(), wawp_contacts::client::ParseCredentialsError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Credentials {
     /// In the JSON body, as `instance_id` and `access_token`. The default of [`Route::Update`].
@@ -51,6 +73,78 @@ pub enum Credentials {
     /// The token in the header `access-token`, the instance as in [`Body`](Self::Body).
     Header,
 }
+
+impl Route {
+    /// Both routes, the default first.
+    pub const ALL: [Self; 2] = [Self::Update, Self::PutContact];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::PutContact => "put-contact",
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl FromStr for Route {
+    type Err = ParseRouteError;
+
+    fn from_str(word: &str) -> Result<Self, ParseRouteError> {
+        Self::ALL.into_iter().find(|route| route.word() == word).ok_or(ParseRouteError(()))
+    }
+}
+
+/// A word that names neither route.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a route is `update` or `put-contact`")]
+pub struct ParseRouteError(());
+
+impl Credentials {
+    /// All four styles, in the order in which they are tried where none is preferred.
+    pub const ALL: [Self; 4] = [Self::Body, Self::Query, Self::Bearer, Self::Header];
+
+    /// The default of a route.
+    pub(super) fn of(route: Route) -> Self {
+        match route {
+            Route::Update => Self::Body,
+            Route::PutContact => Self::Query,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Query => "query",
+            Self::Bearer => "bearer",
+            Self::Header => "header",
+        }
+    }
+}
+
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl FromStr for Credentials {
+    type Err = ParseCredentialsError;
+
+    fn from_str(word: &str) -> Result<Self, ParseCredentialsError> {
+        Self::ALL.into_iter().find(|style| style.word() == word).ok_or(ParseCredentialsError(()))
+    }
+}
+
+/// A word that names none of the four styles.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("credentials are given as `body`, `query`, `bearer` or `header`")]
+pub struct ParseCredentialsError(());
 
 /// Sets up a [`Client`].
 ///
@@ -74,11 +168,11 @@ pub struct ClientBuilder {
     token: SecretString,
     base_url: String,
     timeout: Duration,
-    retry: RetryPolicy,
-    pace: Pace,
+    pub(super) retry: RetryPolicy,
+    pub(super) pace: Pace,
     user_agent: String,
-    route: Route,
-    credentials: Option<Credentials>,
+    pub(super) route: Route,
+    pub(super) credentials: Option<Credentials>,
     allow_plain_http: bool,
     http: Option<Arc<dyn HttpExchange>>,
 }
@@ -170,13 +264,23 @@ impl ClientBuilder {
     /// machine that was not [allowed](Self::allow_plain_http); if the token is blank or the user agent is no header; or if TLS
     /// cannot be set up.
     pub fn build(self) -> Result<Client, Error> {
+        let (pace, retry) = (self.pace, self.retry.clone());
+        let transport = Transport::new(self.setup(of_use)?)?;
+        let limiter = Limiter::new(pace);
+        let shared =
+            Shared { transport, limiter, retry, budget: Budget::default(), asks_by_get: AtomicBool::new(false) };
+        Ok(Client(shared.into()))
+    }
+
+    /// What a transport is made of, once all of it is checked; of the headers of an answer, `keeps` says which are of use.
+    pub(super) fn setup(self, keeps: fn(&str) -> bool) -> Result<Setup, Error> {
         let base = checked_base(&self.base_url, self.allow_plain_http)?;
         check_token(&self.token)?;
         let http = match self.http {
             Some(http) => http,
-            None => Arc::new(Reqwest(own_http(&base, self.timeout)?)),
+            None => Arc::new(Reqwest { http: own_http(&base, self.timeout)?, keeps }),
         };
-        let transport = Transport::new(Setup {
+        Ok(Setup {
             http,
             base,
             instance: self.instance,
@@ -184,20 +288,8 @@ impl ClientBuilder {
             timeout: self.timeout,
             user_agent: self.user_agent,
             route: self.route,
-            credentials: self.credentials.unwrap_or(match self.route {
-                Route::Update => Credentials::Body,
-                Route::PutContact => Credentials::Query,
-            }),
-        })?;
-        let limiter = Limiter::new(self.pace);
-        let shared = Shared {
-            transport,
-            limiter,
-            retry: self.retry,
-            budget: Budget::default(),
-            asks_by_get: AtomicBool::new(false),
-        };
-        Ok(Client(shared.into()))
+            credentials: self.credentials.unwrap_or(Credentials::of(self.route)),
+        })
     }
 }
 

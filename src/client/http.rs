@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::{
     Method, Response, Url,
-    header::{HeaderMap, HeaderName, HeaderValue},
+    header::{HeaderMap, HeaderName},
 };
 
 use crate::{Error, ErrorKind};
@@ -125,7 +125,8 @@ impl HttpResponse {
         Self { status, headers: Vec::new(), body: body.into() }
     }
 
-    /// Adds a header. `Retry-After` and `Date` are looked at, others may be left out.
+    /// Adds a header. A client looks at `Retry-After` and `Date`; the [doctor](super::doctor) also at those that tell of rate limits
+    /// and proxies. Others may be left out.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), value.as_ref().into()));
@@ -148,7 +149,11 @@ impl fmt::Debug for HttpResponse {
 
 /// The stack that the client brings along.
 #[derive(Debug)]
-pub(super) struct Reqwest(pub(super) reqwest::Client);
+pub(super) struct Reqwest {
+    pub(super) http: reqwest::Client,
+    /// Which headers of an answer to pass on, by their names in small letters.
+    pub(super) keeps: fn(&str) -> bool,
+}
 
 #[async_trait]
 impl HttpExchange for Reqwest {
@@ -157,12 +162,10 @@ impl HttpExchange for Reqwest {
         *sent.headers_mut() = request.headers;
         *sent.timeout_mut() = Some(request.timeout);
         *sent.body_mut() = request.body.map(Into::into);
-        let response = self.0.execute(sent).await.map_err(unanswered)?;
+        let response = self.http.execute(sent).await.map_err(unanswered)?;
         let mut answer = HttpResponse::new(response.status().as_u16(), Vec::new());
-        for name in super::transport::HEADERS_OF_USE {
-            if let Some(value) = response.headers().get(&name) {
-                answer = answer.with_header(name.as_str(), HeaderValue::as_bytes(value));
-            }
+        for (name, value) in response.headers().iter().filter(|(name, _)| (self.keeps)(name.as_str())) {
+            answer = answer.with_header(name.as_str(), value.as_bytes());
         }
         let (body, end) = read_body(response, request.max_answer).await;
         match end {

@@ -27,12 +27,16 @@ use crate::{
 
 /// Of the answer to one question, this much is read.
 const MAX_BODY: usize = 64 * 1024;
-/// The headers of an answer that are looked at.
-pub(super) const HEADERS_OF_USE: [HeaderName; 2] = [RETRY_AFTER, DATE];
 /// Of a page of up to 1,000 entries, this much is read.
 const MAX_PAGE: usize = 8 * 1024 * 1024;
 
+/// Whether a header of an answer is looked at.
+pub(super) fn of_use(header: &str) -> bool {
+    [RETRY_AFTER, DATE].iter().any(|name| name.as_str() == header)
+}
+
 /// What a transport is made of.
+#[derive(Clone)]
 pub(super) struct Setup {
     pub(super) http: Arc<dyn HttpExchange>,
     pub(super) base: Url,
@@ -173,6 +177,30 @@ impl Transport {
             max_answer: MAX_BODY,
             hint: "check the base URL",
         }
+    }
+
+    /// An update that names neither a contact nor a name, so that nothing can come of it: how it is refused tells whether the route is
+    /// there.
+    pub(super) fn empty_update(&self) -> Call {
+        Call {
+            route: "POST /v2/contacts/update",
+            method: Method::POST,
+            url: self.url("/v2/contacts/update", &self.write_query),
+            body: Some(self.body_start.alone()),
+            is_read: false,
+            max_answer: MAX_BODY,
+            hint: "",
+        }
+    }
+
+    /// Asks which methods there are where the other route is; it has no body, and its method writes nothing by definition.
+    pub(super) fn methods_of_contact(&self, chat: &str) -> Call {
+        let path = format!("/v2/contacts/{chat}");
+        Call { method: Method::OPTIONS, ..self.read("OPTIONS /v2/contacts/{chatId}", &path, &[]) }
+    }
+
+    pub(super) fn rate_limit(&self) -> Call {
+        self.read("GET /v2/session/rate-limit", "/v2/session/rate-limit", &[])
     }
 
     fn read(&self, route: &'static str, path: &str, fields: &[(&str, &str)]) -> Call {
