@@ -83,6 +83,26 @@ impl Doctor {
     /// Nothing is written where the name cannot be read, is not saved, or could not be put back exactly. A read tells the full name only:
     /// its first word is put back as the first name, the rest as the last name. Let it finish: if the future is dropped in the
     /// middle, the marked name stays.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")]
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// use wawp_contacts::{ChatId, Client, Pace, client::doctor::Doctor, testkit::{Entry, WawpServer}};
+    ///
+    /// let server = WawpServer::start().await;
+    /// let ann: ChatId = "15551234567@c.us".parse()?;
+    /// server.seed([Entry::saved(&ann, "Ann Lee")]);
+    ///
+    /// let builder = Client::builder(server.instance().clone(), server.token()).base_url(server.url());
+    /// let diagnosis = Doctor::new(builder.pace(Pace::unlimited())).write_test(ann.clone()).examine().await?;
+    ///
+    /// let test = diagnosis.write_test.as_ref().unwrap();
+    /// assert_eq!((test.shown, test.restored), (Some(true), Some(true)), "{diagnosis}");
+    /// server.assert_contact(&ann, "Ann Lee");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn write_test(mut self, chat: ChatId) -> Self {
         self.write_test = Some(chat);
         self
