@@ -11,6 +11,10 @@
 //! cannot take are not repeated. A server that asks for time gets it, from all clones of the client: see
 //! [`Error::retry_after`].
 //!
+//! # Which route, which credentials
+//!
+//! The API's documents contradict each other. A [`doctor`] asks the server which [`Route`] and which [`Credentials`] work for an account.
+//!
 //! # What never happens
 //!
 //! No token in an error, a log or a `Debug`; no redirect is followed; nothing is sent over plain http except to this machine, unless
@@ -22,7 +26,9 @@
 //! milliseconds it took, and one event within that tells the outcome. Chat ids appear at TRACE only, names never.
 
 mod builder;
+pub mod doctor;
 mod http;
+mod options;
 mod reads;
 mod transport;
 
@@ -40,7 +46,7 @@ use self::transport::{Call, Transport};
 pub use self::{
     builder::ClientBuilder,
     http::{HttpExchange, HttpRequest, HttpResponse},
-    transport::{Credentials, Route},
+    options::{Credentials, ParseCredentialsError, ParseRouteError, Route},
 };
 use crate::{
     AddressBook, ChatId, ContactName, Error, InstanceId, Pace, Phone, RetryPolicy,

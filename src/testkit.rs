@@ -47,6 +47,9 @@
 //! - A person is asked for by phone and answered under a privacy id, or under the other spelling of the number:
 //!   [`answer_as`](WawpServer::answer_as).
 //! - One person is listed twice: [`Entry::listed_also_as`].
+//! - It knows one route or one credential style only: [`take_only_route`](WawpServer::take_only_route),
+//!   [`take_only_credentials`](WawpServer::take_only_credentials). Its clock is wrong, or a proxy is in front of it:
+//!   [`add_header`](WawpServer::add_header).
 //!
 //! # Expectations
 //!
@@ -89,7 +92,7 @@ pub use self::{
     book::Entry,
     rule::{Rule, When},
 };
-use crate::{ChatId, Client, InstanceId, Pace, Phone, RetryPolicy, book::Contact};
+use crate::{ChatId, Client, Credentials, InstanceId, Pace, Phone, RetryPolicy, Route, book::Contact};
 
 /// A Wawp server in this process, with an address book in memory.
 ///
@@ -287,6 +290,21 @@ impl WawpServer {
     /// Puts the session into any state, such as `STARTING`; with all but `WORKING` the book is out of reach.
     pub fn set_session(&self, status: &str) {
         self.account(|account| status.clone_into(&mut account.status));
+    }
+
+    /// Knows this route of updates only, for all instances: on the other, whatever is sent is answered 404.
+    pub fn take_only_route(&self, route: Route) {
+        self.desk.take_only_route(route);
+    }
+
+    /// Takes instance and token in this style only, for all instances; in any other place they are not found, and the answer is 401.
+    pub fn take_only_credentials(&self, style: Credentials) {
+        self.desk.take_only_credentials(style);
+    }
+
+    /// Adds a header to every answer: a `Date` of another clock, the mark of a proxy.
+    pub fn add_header(&self, name: &str, value: impl Into<String>) {
+        self.desk.add_header(name, value.into());
     }
 
     /// Refuses the token from now on: 401.

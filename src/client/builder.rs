@@ -10,8 +10,9 @@ use url::Host;
 
 use super::{
     Client, Shared,
-    http::{Bounded, HttpExchange, Reqwest},
-    transport::{Credentials, Route, Setup, Transport, wrong},
+    http::{Bounded, HttpExchange, Reqwest, of_use},
+    options::{Credentials, Route},
+    transport::{Setup, Transport, wrong},
 };
 use crate::{Error, InstanceId, Pace, RetryPolicy, pace::Limiter, retry::Budget};
 
@@ -46,11 +47,11 @@ pub struct ClientBuilder {
     token: SecretString,
     base_url: String,
     timeout: Duration,
-    retry: RetryPolicy,
-    pace: Pace,
+    pub(super) retry: RetryPolicy,
+    pub(super) pace: Pace,
     user_agent: String,
-    route: Route,
-    credentials: Option<Credentials>,
+    pub(super) route: Route,
+    pub(super) credentials: Option<Credentials>,
     allow_plain_http: bool,
     http: Option<Arc<dyn HttpExchange>>,
 }
@@ -142,13 +143,23 @@ impl ClientBuilder {
     /// machine that was not [allowed](Self::allow_plain_http); if the token is blank or the user agent is no header; or if TLS
     /// cannot be set up.
     pub fn build(self) -> Result<Client, Error> {
+        let (pace, retry) = (self.pace, self.retry.clone());
+        let transport = Transport::new(self.setup(of_use)?)?;
+        let limiter = Limiter::new(pace);
+        let shared =
+            Shared { transport, limiter, retry, budget: Budget::default(), asks_by_get: AtomicBool::new(false) };
+        Ok(Client(shared.into()))
+    }
+
+    /// What a transport is made of, once all of it is checked; of the headers of an answer, `keeps` says which are of use.
+    pub(super) fn setup(self, keeps: fn(&str) -> bool) -> Result<Setup, Error> {
         let base = checked_base(&self.base_url, self.allow_plain_http)?;
         check_token(&self.token)?;
         let http = match self.http {
             Some(http) => http,
-            None => Arc::new(Reqwest(own_http(&base, self.timeout)?)),
+            None => Arc::new(Reqwest { http: own_http(&base, self.timeout)?, keeps }),
         };
-        let transport = Transport::new(Setup {
+        Ok(Setup {
             http,
             base,
             instance: self.instance,
@@ -156,20 +167,8 @@ impl ClientBuilder {
             timeout: self.timeout,
             user_agent: self.user_agent,
             route: self.route,
-            credentials: self.credentials.unwrap_or(match self.route {
-                Route::Update => Credentials::Body,
-                Route::PutContact => Credentials::Query,
-            }),
-        })?;
-        let limiter = Limiter::new(self.pace);
-        let shared = Shared {
-            transport,
-            limiter,
-            retry: self.retry,
-            budget: Budget::default(),
-            asks_by_get: AtomicBool::new(false),
-        };
-        Ok(Client(shared.into()))
+            credentials: self.credentials.unwrap_or(Credentials::of(self.route)),
+        })
     }
 }
 

@@ -4,13 +4,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::{
     Method, Response, Url,
-    header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{DATE, HeaderMap, HeaderName, RETRY_AFTER},
 };
 
 use crate::{Error, ErrorKind};
 
-/// The headers of an answer that are looked at.
-const HEADERS_OF_USE: [HeaderName; 2] = [RETRY_AFTER, DATE];
+/// Whether a header of an answer is looked at.
+pub(super) fn of_use(header: &str) -> bool {
+    [RETRY_AFTER, DATE].iter().any(|name| name.as_str() == header)
+}
 
 /// An HTTP stack that a client sends through: a proxy with rules of its own, own certificates, a shared pool, canned answers.
 ///
@@ -128,7 +130,8 @@ impl HttpResponse {
         Self { status, headers: Vec::new(), body: body.into() }
     }
 
-    /// Adds a header. `Retry-After` and `Date` are looked at, others may be left out.
+    /// Adds a header. A client looks at `Retry-After` and `Date`; the [doctor](super::doctor) also at those that tell of rate limits
+    /// and proxies. Others may be left out.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), value.as_ref().into()));
@@ -151,7 +154,11 @@ impl fmt::Debug for HttpResponse {
 
 /// The stack that the client brings along.
 #[derive(Debug)]
-pub(super) struct Reqwest(pub(super) reqwest::Client);
+pub(super) struct Reqwest {
+    pub(super) http: reqwest::Client,
+    /// Which headers of an answer to pass on, by their names in small letters.
+    pub(super) keeps: fn(&str) -> bool,
+}
 
 #[async_trait]
 impl HttpExchange for Reqwest {
@@ -160,12 +167,10 @@ impl HttpExchange for Reqwest {
         *sent.headers_mut() = request.headers;
         *sent.timeout_mut() = Some(request.timeout);
         *sent.body_mut() = request.body.map(Into::into);
-        let response = self.0.execute(sent).await.map_err(unanswered)?;
+        let response = self.http.execute(sent).await.map_err(unanswered)?;
         let mut answer = HttpResponse::new(response.status().as_u16(), Vec::new());
-        for name in HEADERS_OF_USE {
-            if let Some(value) = response.headers().get(&name) {
-                answer = answer.with_header(name.as_str(), HeaderValue::as_bytes(value));
-            }
+        for (name, value) in response.headers().iter().filter(|(name, _)| (self.keeps)(name.as_str())) {
+            answer = answer.with_header(name.as_str(), value.as_bytes());
         }
         let (body, end) = read_body(response, request.max_answer).await;
         match end {

@@ -11,7 +11,10 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{Instrument, Span, debug, debug_span, field, trace};
 
-use super::http::{HttpExchange, HttpRequest, HttpResponse};
+use super::{
+    http::{HttpExchange, HttpRequest, HttpResponse},
+    options::{Credentials, Route},
+};
 use crate::{
     ChatId, ContactName, Error, ErrorKind, InstanceId, Phone,
     redact::Redactor,
@@ -27,35 +30,8 @@ const MAX_BODY: usize = 64 * 1024;
 /// Of a page of up to 1,000 entries, this much is read.
 const MAX_PAGE: usize = 8 * 1024 * 1024;
 
-/// The route that sets a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Route {
-    /// `POST /v2/contacts/update`, the documented one.
-    #[default]
-    Update,
-    /// `PUT /v2/contacts/{chatId}`, as some clients have it.
-    PutContact,
-}
-
-/// Where instance id and access token go in a write.
-///
-/// Reads have no body: with [`Body`](Self::Body) they carry both in the query, as the API has it. Proxies like to log queries; the
-/// header styles keep the token out of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Credentials {
-    /// In the JSON body, as `instance_id` and `access_token`. The default of [`Route::Update`].
-    Body,
-    /// In the query, as `instance_id` and `access_token`. The default of [`Route::PutContact`].
-    Query,
-    /// In the headers `Authorization: Bearer` and `X-Instance-ID`.
-    Bearer,
-    /// The token in the header `access-token`, the instance as in [`Body`](Self::Body).
-    Header,
-}
-
 /// What a transport is made of.
+#[derive(Clone)]
 pub(super) struct Setup {
     pub(super) http: Arc<dyn HttpExchange>,
     pub(super) base: Url,
@@ -201,6 +177,30 @@ impl Transport {
             max_answer: MAX_BODY,
             hint: "check the base URL",
         }
+    }
+
+    /// An update that names neither a contact nor a name, so that nothing can come of it: how it is refused tells whether the route is
+    /// there.
+    pub(super) fn empty_update(&self) -> Call {
+        Call {
+            route: "POST /v2/contacts/update",
+            method: Method::POST,
+            url: self.url("/v2/contacts/update", &self.write_query),
+            body: Some(self.body_start.alone()),
+            is_read: false,
+            max_answer: MAX_BODY,
+            hint: "",
+        }
+    }
+
+    /// Asks which methods there are where the other route is; it has no body, and its method writes nothing by definition.
+    pub(super) fn methods_of_contact(&self, chat: &str) -> Call {
+        let path = format!("/v2/contacts/{chat}");
+        Call { method: Method::OPTIONS, ..self.read("OPTIONS /v2/contacts/{chatId}", &path, &[]) }
+    }
+
+    pub(super) fn rate_limit(&self) -> Call {
+        self.read("GET /v2/session/rate-limit", "/v2/session/rate-limit", &[])
     }
 
     fn read(&self, route: &'static str, path: &str, fields: &[(&str, &str)]) -> Call {

@@ -19,7 +19,7 @@ pub struct Answer {
     status: u16,
     mime: &'static str,
     body: Vec<u8>,
-    retry_after: Option<String>,
+    headers: Vec<(Box<str>, String)>,
     delay: Duration,
 }
 
@@ -31,7 +31,7 @@ impl Answer {
 
     /// Any status with any body: XML, an HTML page of a proxy, half a JSON document, nothing.
     pub fn raw(status: u16, mime: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, mime, body: body.into(), retry_after: None, delay: Duration::ZERO }
+        Self { status, mime, body: body.into(), headers: Vec::new(), delay: Duration::ZERO }
     }
 
     /// 200 `{"ok": true}`: the name is saved.
@@ -132,8 +132,14 @@ impl Answer {
     }
 
     /// Adds a `Retry-After` header: seconds, or an HTTP date.
-    pub fn with_retry_after(mut self, value: impl Into<String>) -> Self {
-        self.retry_after = Some(value.into());
+    pub fn with_retry_after(self, value: impl Into<String>) -> Self {
+        self.with_header("Retry-After", value)
+    }
+
+    /// Sets a header, such as `Date` or the mark of a proxy; one that was set before is replaced.
+    pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -177,10 +183,10 @@ impl From<Value> for Answer {
 impl Respond for Answer {
     fn respond(&self, _request: &Request) -> ResponseTemplate {
         let template = ResponseTemplate::new(self.status).set_body_raw(self.body.as_slice(), self.mime);
-        let template = match &self.retry_after {
-            Some(value) => template.insert_header("Retry-After", value.as_str()),
-            None => template,
+        let set = |template: ResponseTemplate, (name, value): &(Box<str>, String)| {
+            template.insert_header(name.as_ref(), value.as_str())
         };
+        let template = self.headers.iter().fold(template, set);
         if self.delay.is_zero() { template } else { template.set_delay(self.delay) }
     }
 }

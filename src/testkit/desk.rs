@@ -13,7 +13,7 @@ use super::{
     lock,
     request::{Incoming, Route},
 };
-use crate::InstanceId;
+use crate::{Credentials, InstanceId};
 
 /// Takes every request of the server and says what goes back.
 ///
@@ -22,6 +22,15 @@ use crate::InstanceId;
 pub(super) struct Desk {
     accounts: Mutex<BTreeMap<Box<str>, Admission>>,
     reply: Mutex<Option<Answer>>,
+    oddities: Mutex<Oddities>,
+}
+
+/// How a server differs from one that takes everything.
+#[derive(Debug, Default)]
+struct Oddities {
+    route: Option<crate::Route>,
+    style: Option<Credentials>,
+    headers: Vec<(String, String)>,
 }
 
 /// An instance and who may use it.
@@ -33,7 +42,7 @@ struct Admission {
 
 impl Desk {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { accounts: Mutex::default(), reply: Mutex::default() })
+        Arc::new(Self { accounts: Mutex::default(), reply: Mutex::default(), oddities: Mutex::default() })
     }
 
     /// Puts the desk in front of everything that arrives.
@@ -61,16 +70,52 @@ impl Desk {
         }
     }
 
+    pub(super) fn take_only_route(&self, route: crate::Route) {
+        lock(&self.oddities).route = Some(route);
+    }
+
+    pub(super) fn take_only_credentials(&self, style: Credentials) {
+        lock(&self.oddities).style = Some(style);
+    }
+
+    pub(super) fn add_header(&self, name: &str, value: String) {
+        lock(&self.oddities).headers.push((name.to_owned(), value));
+    }
+
+    fn dressed(&self, answer: Answer) -> Answer {
+        let oddities = lock(&self.oddities);
+        oddities.headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, value.as_str()))
+    }
+
     fn handle(&self, request: &Request) -> Reply {
+        match self.reply_to(request) {
+            Reply::Answer(answer) => Reply::Answer(self.dressed(answer)),
+            Reply::Hangup => Reply::Hangup,
+        }
+    }
+
+    fn reply_to(&self, request: &Request) -> Reply {
+        let (only_route, style) = {
+            let oddities = lock(&self.oddities);
+            (oddities.route, oddities.style)
+        };
+        let is_unknown = only_route.is_some_and(|only| Route::of_update(request).is_some_and(|route| route != only));
         let incoming = match Incoming::read(request) {
             Ok(incoming) => incoming,
+            Err(_) if is_unknown => return Reply::Answer(Answer::unknown_route()),
             Err(answer) => return Reply::Answer(answer),
+        };
+        let refusal = if is_unknown {
+            Some(Answer::unknown_route())
+        } else {
+            style.filter(|style| !incoming.is_styled(*style)).map(|_| Answer::unauthorized())
         };
         let mut accounts = lock(&self.accounts);
         let known = incoming.token().is_some_and(|token| accounts.values().any(|admission| admission.takes(token)));
         let admission = incoming.instance().and_then(|instance| accounts.get_mut(instance));
         match admission {
-            Some(admission) => admission.serve(&incoming),
+            Some(admission) => admission.serve(&incoming, refusal),
+            None if is_unknown => Reply::Answer(Answer::unknown_route()),
             None if known => Reply::Answer(Answer::invalid_session()),
             None => Reply::Answer(Answer::unauthorized()),
         }
@@ -82,8 +127,8 @@ impl Admission {
         !self.revoked && self.token.expose_secret() == token
     }
 
-    fn serve(&mut self, incoming: &Incoming) -> Reply {
-        let admitted = self.admit(incoming);
+    fn serve(&mut self, incoming: &Incoming, refusal: Option<Answer>) -> Reply {
+        let admitted = refusal.map_or_else(|| self.admit(incoming), Err);
         match incoming.route {
             Route::Update { .. } => self.account.update(incoming, admitted),
             _ => self.account.read(incoming, admitted),

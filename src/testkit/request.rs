@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use wiremock::Request;
 
 use super::Answer;
+use crate::Credentials;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,22 @@ impl Route {
             ["v2", "session", "rate-limit"] => (Self::RateLimit, &["GET"]),
             _ => return Err(Answer::unknown_route()),
         };
-        if methods.contains(&request.method.as_str()) { Ok(route) } else { Err(Answer::wrong_method()) }
+        if methods.contains(&request.method.as_str()) {
+            Ok(route)
+        } else {
+            Err(Answer::wrong_method().with_header("Allow", methods.join(", ")))
+        }
+    }
+
+    /// The route of updates that a path is on, whatever the method.
+    pub(super) fn of_update(request: &Request) -> Option<crate::Route> {
+        let path: Vec<&str> = request.url.path_segments().into_iter().flatten().collect();
+        match path.as_slice() {
+            ["v2", "contacts", "update"] => Some(crate::Route::Update),
+            ["v2", "contacts", "all" | "check-exists"] => None,
+            ["v2", "contacts", _] => Some(crate::Route::PutContact),
+            _ => None,
+        }
     }
 }
 
@@ -49,6 +65,7 @@ impl Route {
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) route: Route,
+    is_get: bool,
     query: Vec<(String, String)>,
     body: Map<String, Value>,
     headers: Vec<(&'static str, String)>,
@@ -63,7 +80,8 @@ impl Incoming {
             let value = request.headers.get(name)?.to_str().ok()?;
             Some((name, value.to_owned()))
         });
-        Ok(Self { route, query, headers: headers.collect(), body: json_body(request)? })
+        let is_get = request.method.as_str() == "GET";
+        Ok(Self { route, is_get, query, headers: headers.collect(), body: json_body(request)? })
     }
 
     /// The instance that the request names.
@@ -78,6 +96,19 @@ impl Incoming {
             .or_else(|| self.query("access_token"))
             .or_else(bearer)
             .or_else(|| self.header("access-token"))
+    }
+
+    /// Whether instance and token stand where this style puts them.
+    pub(super) fn is_styled(&self, style: Credentials) -> bool {
+        let has_query = |keys: &[&str]| keys.iter().all(|key| self.query(key).is_some());
+        let has_body = |keys: &[&str]| keys.iter().all(|key| self.text(key).is_some());
+        let in_body = |keys: &[&str]| if self.is_get { has_query(keys) } else { has_body(keys) };
+        match style {
+            Credentials::Body => in_body(&["instance_id", "access_token"]),
+            Credentials::Query => has_query(&["instance_id", "access_token"]),
+            Credentials::Bearer => self.header("authorization").is_some() && self.header("x-instance-id").is_some(),
+            Credentials::Header => self.header("access-token").is_some() && in_body(&["instance_id"]),
+        }
     }
 
     /// The chat of an update, from the path or the body.

@@ -153,6 +153,30 @@ pub(crate) fn session(json: &Json<'_>) -> Result<Session, Misread> {
     Ok(session)
 }
 
+/// The numbers of all rate limits, as they are called; none if the answer speaks of no limit.
+pub(crate) fn limits(json: &Json<'_>) -> Result<Vec<(String, u64)>, Misread> {
+    let mut limits = Vec::new();
+    collect_limits(json, 6, &mut limits);
+    matches!(json, Json::Object(_) | Json::List(_)).then_some(limits).ok_or(Misread)
+}
+
+fn collect_limits(json: &Json<'_>, depth: usize, limits: &mut Vec<(String, u64)>) {
+    let inside: Vec<&Json<'_>> = match json {
+        Json::Object(fields) => fields.iter().map(|(_, value)| value).collect(),
+        Json::List(items) => items.iter().collect(),
+        _ => return,
+    };
+    if let Some(Json::Object(fields)) = json.get("limits") {
+        let numbers = fields.iter().filter_map(|(key, value)| Some((key.clone().into_owned(), value.whole()?)));
+        limits.extend(numbers);
+    }
+    if depth > 0 {
+        for value in inside {
+            collect_limits(value, depth - 1, limits);
+        }
+    }
+}
+
 /// Whether a text is spelled as states of sessions are, also those that are newer than this crate.
 pub(crate) fn is_state(text: &str) -> bool {
     let mut bytes = text.trim().bytes();
@@ -226,6 +250,14 @@ mod tests {
         assert_eq!(phone_of_lid(&json("null")), Ok(None));
         assert_eq!(lid_of_phone(&json(r#"{"lid":null}"#)), Ok(None));
         assert_eq!(phone_of_lid(&json(r#"{"error":"no"}"#)), Err(Misread), "neither a privacy id nor a phone");
+    }
+
+    #[test]
+    fn rate_limits_are_found_wherever_they_are_nested() {
+        let text = r#"{"policies":[{"name":"default","limits":{"a":20,"b":"60","c":null}}],"data":{"limits":{"d":1}}}"#;
+        let found: Vec<_> = ["a", "b", "d"].into_iter().map(String::from).zip([20, 60, 1]).collect();
+        assert_eq!(limits(&json(text)), Ok(found));
+        assert_eq!((limits(&json("[]")), limits(&json("7"))), (Ok(vec![]), Err(Misread)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod contract;
 mod credentials;
+mod doctor;
 mod http;
 pub(crate) mod raw;
 mod reads;
