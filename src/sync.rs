@@ -103,7 +103,9 @@ use self::{
 };
 pub use self::{
     guardrails::{Guardrail, Guardrails},
-    report::{Action, Change, Left, LeftReason, Notes, Observer, Outcome, Plan, Progress, Report, Summary},
+    report::{
+        Action, Change, Left, LeftReason, Notes, Observer, Outcome, Page, Plan, Progress, Report, RunLog, Summary,
+    },
 };
 use crate::{
     book::AddressBook,

@@ -14,6 +14,7 @@ mod ledger;
 mod openapi;
 mod promises;
 mod report;
+mod report_page;
 mod secrets;
 mod shaky;
 mod sim;
