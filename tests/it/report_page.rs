@@ -65,7 +65,7 @@ fn all_changes(outcome: &str) -> Vec<Value> {
     each.enumerate().map(|(n, (action, cause))| change(n, action, cause, outcome)).collect()
 }
 
-fn plan(created: usize, renamed: usize, changes: Vec<Value>) -> Plan {
+fn plan(created: usize, renamed: usize, changes: &[Value]) -> Plan {
     from_value(merged(summary(created, renamed), json!({"changes": changes}))).unwrap()
 }
 
@@ -120,7 +120,7 @@ fn pages() -> [String; 3] {
     [
         full_plan().page().titled("<Shop> in Lyon").at(START).paced(Pace::default()).to_string(),
         report.page().with_log(&log).titled("<Shop> in Lyon").at(START).to_string(),
-        plan(0, 0, Vec::new()).page().to_string(),
+        plan(0, 0, &[]).page().to_string(),
     ]
 }
 
@@ -167,7 +167,7 @@ fn the_counts_of_the_headline_are_those_of_the_summary_whatever_the_log_holds() 
     }
     let page = report.page().with_log(&log).to_string();
     assert_eq!(headline(&page), "101 other names changed, 214 new", "the log is of two runs");
-    let one = plan(0, 2, vec![change(0, "rename", "stage", "planned")]);
+    let one = plan(0, 2, &[change(0, "rename", "stage", "planned")]);
     assert_eq!(headline(&one.page().to_string()), "1 tag to change, 1 other name to change");
 }
 
@@ -265,8 +265,8 @@ fn each_reason_has_its_count_and_what_to_do_about_it() {
 
 #[test]
 fn five_thousand_changes_make_a_page_of_bounded_size_that_says_what_it_leaves_out() {
-    let changes = (0..5_000).map(|n| change(n, "rename", "stage", "planned")).collect();
-    let plan = plan(0, 5_000, changes);
+    let changes: Vec<_> = (0..5_000).map(|n| change(n, "rename", "stage", "planned")).collect();
+    let plan = plan(0, 5_000, &changes);
     let page = plan.page().to_string();
     assert_eq!(headline(&page), "5,000 tags to change");
     assert!(page.len() < 700_000, "{} bytes", page.len());
@@ -279,7 +279,7 @@ fn five_thousand_changes_make_a_page_of_bounded_size_that_says_what_it_leaves_ou
 #[test]
 fn a_name_as_long_as_a_book_is_cut_and_so_are_numbers_that_are_none() {
     let long = merged(change(0, "create", "new", "planned"), json!({"after": "x\u{301}<".repeat(1_000_000)}));
-    let mut plan = plan(1, 0, vec![long]);
+    let mut plan = plan(1, 0, &[long]);
     for seconds in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
         plan.summary.seconds = seconds;
         let page = plan.page().at(Timestamp::MAX).to_string();

@@ -3,6 +3,7 @@
 //! Written by hand and not by a template engine: a page is some twenty fragments, and here the compiler knows which of them are
 //! markup (`&'static str`) and which are text, so that nothing can be left unescaped.
 
+mod group;
 mod log;
 mod out;
 mod words;
@@ -15,6 +16,7 @@ use std::{
 
 pub use self::log::RunLog;
 use self::{
+    group::Group,
     log::Kept,
     out::{Count, Many, Moment, Number, Out, Span, html, initials},
 };
@@ -22,7 +24,6 @@ use super::{Action, Change, Left, Notes, Outcome, Plan, Report, Summary};
 use crate::{
     ErrorClass, ErrorKind, Pace,
     crm::{Refusal, RefusalReason},
-    record::Cause,
     sync::Guardrail,
     time::Timestamp,
 };
@@ -220,18 +221,14 @@ impl<'a> Page<'a> {
         }
         let renames = Group::RENAMES.map(|group| (group, counts[group as usize], of(group)));
         let told: u64 = renames.iter().map(|(_, count, _)| count).sum();
-        let mut groups = match renamed.checked_sub(told) {
-            Some(others) => {
-                let mut groups = renames.to_vec();
-                groups.push((Group::Other, others, Vec::new()));
-                groups
-            }
+        let mut groups = renames.to_vec();
+        if let Some(others) = renamed.checked_sub(told) {
+            groups.push((Group::Other, others, Vec::new()));
+        } else {
             // More than were counted: the log is of several runs.
-            None => {
-                let renames = listed.iter().copied().filter(|change| change.action == Action::Rename);
-                vec![(Group::Other, renamed, renames.take(SHOWN).collect())]
-            }
-        };
+            let renames = listed.iter().copied().filter(|change| change.action == Action::Rename);
+            groups = vec![(Group::Other, renamed, renames.take(SHOWN).collect())];
+        }
         groups.push((Group::New, created, of(Group::New)));
         groups.retain(|(_, count, _)| *count > 0);
         groups
@@ -529,14 +526,12 @@ impl<'a> Page<'a> {
             html!(out "<li>It made <b>" (calls) "</b> in <b>" (span) "</b>" (pace) ".</li>\n")?;
         }
         if let Some(at) = self.at {
-            let end = at.after(span.0);
-            match self.tense {
-                Tense::Plan => {
-                    html!(out "<li><b>" (Moment(end)) "</b> If it had begun then, it would be done by now.</li>\n")?
-                }
-                Tense::Run { stopped: true, .. } => html!(out "<li><b>" (Moment(end)) "</b> It was stopped.</li>\n")?,
-                Tense::Run { .. } => html!(out "<li><b>" (Moment(end)) "</b> It ended.</li>\n")?,
-            }
+            let what = match self.tense {
+                Tense::Plan => "A run that began with the plan would be done.",
+                Tense::Run { stopped: true, .. } => "It was stopped.",
+                Tense::Run { .. } => "It ended.",
+            };
+            html!(out "<li><b>" (Moment(at.after(span.0))) "</b> " (what) "</li>\n")?;
         }
         html!(out "</ol></section>\n")
     }
@@ -557,106 +552,6 @@ impl<'a> Page<'a> {
 impl Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(&mut Out(f))
-    }
-}
-
-/// What a change means to people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Group {
-    Stage,
-    Name,
-    TakenOver,
-    Rules,
-    New,
-    /// Renames of which only the number is known.
-    Other,
-    PutBack,
-}
-
-impl Group {
-    const ALL: [Self; 7] =
-        [Self::Stage, Self::Name, Self::TakenOver, Self::Rules, Self::New, Self::Other, Self::PutBack];
-    const RENAMES: [Self; 4] = [Self::Stage, Self::Name, Self::TakenOver, Self::Rules];
-
-    fn of(change: &Change) -> Self {
-        match (change.action, change.cause) {
-            (Action::Create, _) => Self::New,
-            (Action::Rename, Cause::Stage) => Self::Stage,
-            (Action::Rename, Cause::Name) => Self::Name,
-            (Action::Rename, Cause::New) => Self::TakenOver,
-            (Action::Rename, Cause::Rules) => Self::Rules,
-        }
-    }
-
-    fn words(self, is_plan: bool) -> Words {
-        let (one, many, [planned, done], [will, did], why) = match self {
-            Self::Stage => (
-                "tag",
-                "tags",
-                ["to change", "changed"],
-                ["Tags to change", "Tags changed"],
-                "The person is in another stage of the CRM, so the tag follows.",
-            ),
-            Self::Name => (
-                "name",
-                "names",
-                ["to change", "changed"],
-                ["Names to change", "Names changed"],
-                "The CRM calls the person something else than before.",
-            ),
-            Self::TakenOver => (
-                "name",
-                "names",
-                ["to replace", "replaced"],
-                ["Names to replace", "Names replaced"],
-                "The CRM names the person for the first time, and the address book had another name.",
-            ),
-            Self::Rules => (
-                "name",
-                "names",
-                ["to restyle", "restyled"],
-                ["Names to restyle", "Names restyled"],
-                "The naming rules changed: template, tags, placement or limit.",
-            ),
-            Self::New => (
-                "",
-                "",
-                ["new", "new"],
-                ["New contacts", "New contacts"],
-                "They are in the CRM, and had no name in the address book, as far as is known.",
-            ),
-            Self::Other => (
-                "other name",
-                "other names",
-                ["to change", "changed"],
-                ["Other names to change", "Other names changed"],
-                "The report counts them and does not say which they are.",
-            ),
-            Self::PutBack => (
-                "name",
-                "names",
-                ["to put back", "put back"],
-                ["Names to put back", "Names put back"],
-                "Each contact gets the name again that it had before the run that is undone.",
-            ),
-        };
-        let (verb, title) = if is_plan { (planned, will) } else { (done, did) };
-        Words { one, many, verb, title, why }
-    }
-}
-
-struct Words {
-    one: &'static str,
-    many: &'static str,
-    verb: &'static str,
-    title: &'static str,
-    why: &'static str,
-}
-
-impl Words {
-    fn in_headline(&self, count: u64) -> String {
-        let Self { one, many, verb, .. } = self;
-        if one.is_empty() { format!("{} {verb}", Count(count)) } else { format!("{} {verb}", Many(count, one, many)) }
     }
 }
 
@@ -720,8 +615,8 @@ fn left_out(out: &mut Out<'_, '_>, all: u64, listed: usize, what: &'static str) 
 /// One line of the chat list.
 fn write_change(out: &mut Out<'_, '_>, change: &Change) -> fmt::Result {
     let Change { chat, crm_id, before, after, outcome, .. } = change;
-    const COLOURS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
-    let colour = COLOURS[chat.as_str().bytes().map(usize::from).sum::<usize>() % COLOURS.len()];
+    // The style has eight colours; a person has the same one on every page.
+    let colour = chat.as_str().bytes().map(usize::from).sum::<usize>() % 8;
     html!(out "<li><span class=\"face c" (colour) "\" aria-hidden=\"true\">" (initials(after)) "</span>"
         "<p class=\"was\"><span class=\"ear\">before: </span>")?;
     match before {

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Group, SHOWN};
+use super::{SHOWN, group::Group};
 use crate::{
     ErrorKind,
     sync::{Change, Outcome, Progress},

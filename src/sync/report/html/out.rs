@@ -181,9 +181,10 @@ pub(super) struct Moment(pub(super) Timestamp);
 
 impl Display for Moment {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        // From March on, so that a leap day is the last of its year.
+        const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
         let seconds = self.0.0 / 1_000;
-        // The Gregorian calendar repeats every 400 years; years that begin in March have their leap day at the end.
+        // The Gregorian calendar repeats every 400 years.
         let days = seconds / 86_400 + 719_468;
         let (era, day) = (days / 146_097, days % 146_097);
         let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -191,7 +192,7 @@ impl Display for Moment {
         let month = (5 * day + 2) / 153;
         let date = day - (153 * month + 2) / 5 + 1;
         let year = era * 400 + year + u64::from(month >= 10);
-        let name = MONTHS.into_iter().cycle().skip(2).zip(0..).find(|(_, n)| *n == month).map_or("", |(name, _)| name);
+        let name = MONTHS.into_iter().zip(0..).find(|(_, n)| *n == month).map_or("", |(name, _)| name);
         let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
         write!(f, "{date} {name} {year}, {hour:02}:{minute:02}:{second:02} UTC")
     }
