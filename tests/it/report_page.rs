@@ -277,6 +277,22 @@ fn five_thousand_changes_make_a_page_of_bounded_size_that_says_what_it_leaves_ou
 }
 
 #[test]
+fn what_is_left_out_is_counted_over_all_groups_of_a_section() {
+    let waits = |n: usize| {
+        let kind = (n % 2 == 0).then_some("timeout");
+        merged(change(n, "rename", "stage", "due"), json!({"kind": kind, "at": START.0}))
+    };
+    for (waiting, more) in [(2_000, None), (3_000, Some("1,000 more waiting contacts are counted"))] {
+        let mut plan = plan(0, 0, &(0..waiting).map(waits).collect::<Vec<_>>());
+        plan.summary.gated = waiting as u64;
+        let page = plan.page().to_string();
+        assert_eq!(page.matches("class=\"face").count(), 2_000);
+        assert_eq!(page.contains("class=\"more\""), more.is_some());
+        assert!(page.contains(more.unwrap_or_default()));
+    }
+}
+
+#[test]
 fn a_name_as_long_as_a_book_is_cut_and_so_are_numbers_that_are_none() {
     let long = merged(change(0, "create", "new", "planned"), json!({"after": "x\u{301}<".repeat(1_000_000)}));
     let mut plan = plan(1, 0, &[long]);

@@ -42,8 +42,8 @@ const OPEN: usize = 12;
 /// dark mode, fits a phone, and can be printed. What came from the CRM, a phone or a server is escaped, characters that cannot be seen
 /// are written as escapes, and no text turns the direction of what stands beside it.
 ///
-/// It shows up to a thousand rows of each group, a dozen of them before a click, and says how many it leaves out. Whatever
-/// there is to show, it stays below a few megabytes.
+/// It shows up to a thousand rows of each group, a dozen of them before a click, the first 300 characters of a text, and says how many
+/// rows it leaves out: where 5,000 tags change, it has some 400 kB.
 ///
 /// It holds names and numbers of people: keep it where those may be kept. The same input gives the same bytes.
 ///
@@ -373,25 +373,28 @@ impl<'a> Page<'a> {
         for refusal in self.refusals {
             refused.entry(refusal.reason).or_default().push(refusal);
         }
+        let listed = refused.values().map(|refusals| refusals.len().min(SHOWN)).sum();
         for (reason, refusals) in refused {
             let (title, fix) = words::of_refusal(reason);
             write_card(out, title, fix, refusals.len() as u64)?;
             write_list(out, &refusals, write_refusal)?;
             html!(out "</article>\n")?;
         }
-        left_out(out, self.summary.refused, self.refusals.len(), "rows that cannot be used")?;
+        left_out(out, self.summary.refused, listed, "rows that cannot be used")?;
         let parked = self.open(|outcome| matches!(outcome, Outcome::Parked { .. }));
         let kind = |change: &Change| match change.outcome {
             Outcome::Parked { kind, .. } => Some(kind),
             _ => None,
         };
+        let mut listed = 0;
         for (kind, changes) in grouped(&parked, kind) {
+            listed += changes.len().min(SHOWN);
             let kind = kind.unwrap_or(ErrorKind::Rejected);
             write_card(out, &format!("Parked: {kind}"), words::of_parked(kind), changes.len() as u64)?;
             write_list(out, &changes, write_change)?;
             html!(out "</article>\n")?;
         }
-        left_out(out, self.summary.parked, parked.len(), "parked contacts")?;
+        left_out(out, self.summary.parked, listed, "parked contacts")?;
         let held = self.open(|outcome| matches!(outcome, Outcome::Held { .. }));
         if !held.is_empty() {
             let fix = "Nobody knows the phone behind these privacy ids. Give the row a phone in the CRM.";
@@ -399,7 +402,7 @@ impl<'a> Page<'a> {
             write_list(out, &held, write_change)?;
             html!(out "</article>\n")?;
         }
-        left_out(out, self.summary.held, held.len(), "held contacts")?;
+        left_out(out, self.summary.held, held.len().min(SHOWN), "held contacts")?;
         html!(out "</section>\n")
     }
 
@@ -414,7 +417,9 @@ impl<'a> Page<'a> {
             Outcome::Due { kind, .. } => kind,
             _ => None,
         };
+        let mut listed = 0;
         for (kind, changes) in grouped(&due, kind) {
+            listed += changes.len().min(SHOWN);
             let (title, fix) = words::of_waiting(kind, self.is_plan());
             let title = kind.map_or_else(|| title.to_owned(), |kind| format!("{title}: {kind}"));
             let fix = if kind.is_none() && self.gate.is_some() {
@@ -426,7 +431,7 @@ impl<'a> Page<'a> {
             write_list(out, &changes, write_change)?;
             html!(out "</article>\n")?;
         }
-        left_out(out, self.summary.gated, due.len(), "waiting contacts")?;
+        left_out(out, self.summary.gated, listed, "waiting contacts")?;
         html!(out "</section>\n")
     }
 
@@ -475,7 +480,7 @@ impl<'a> Page<'a> {
             let fix = "No row wants these names any more. The contacts keep them.";
             write_card(out, "Rows that are gone", fix, self.summary.left)?;
             write_list(out, &left.iter().collect::<Vec<_>>(), write_left)?;
-            left_out(out, self.summary.left, left.len(), "of them")?;
+            left_out(out, self.summary.left, left.len().min(SHOWN), "of them")?;
             html!(out "</article>\n")?;
         }
         if !shortened.is_empty() {
@@ -483,7 +488,7 @@ impl<'a> Page<'a> {
                 "The name is longer than the limit, so its end is not shown. Shorten it in the CRM if that matters.";
             write_card(out, "Shortened names", fix, self.summary.shortened)?;
             write_list(out, &shortened.iter().collect::<Vec<_>>(), |out, id| write_row_id(out, id))?;
-            left_out(out, self.summary.shortened, shortened.len(), "of them")?;
+            left_out(out, self.summary.shortened, shortened.len().min(SHOWN), "of them")?;
             html!(out "</article>\n")?;
         }
         if !repeated.is_empty() {
@@ -604,7 +609,7 @@ fn write_list<T: Copy>(
 
 /// Says how many of a list are not on the page.
 fn left_out(out: &mut Out<'_, '_>, all: u64, listed: usize, what: &'static str) -> fmt::Result {
-    match all.saturating_sub(listed.min(SHOWN) as u64) {
+    match all.saturating_sub(listed as u64) {
         0 => Ok(()),
         more => {
             html!(out "<p class=\"more\">" (Count(more)) " more " (what) " are counted and not on this page.</p>\n")
