@@ -279,7 +279,7 @@ fn five_thousand_changes_make_a_page_of_bounded_size_that_says_what_it_leaves_ou
 #[test]
 fn what_is_left_out_is_counted_over_all_groups_of_a_section() {
     let waits = |n: usize| {
-        let kind = (n % 2 == 0).then_some("timeout");
+        let kind = n.is_multiple_of(2).then_some("timeout");
         merged(change(n, "rename", "stage", "due"), json!({"kind": kind, "at": START.0}))
     };
     for (waiting, more) in [(2_000, None), (3_000, Some("1,000 more waiting contacts are counted"))] {
