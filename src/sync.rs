@@ -108,7 +108,9 @@ pub use self::{
     guardrails::{Guardrail, Guardrails},
     persons::{Happening, Retry, Story, Waiting},
     refresh::{Adoption, Refresh},
-    report::{Action, Change, Left, LeftReason, Notes, Observer, Outcome, Plan, Progress, Report, Summary},
+    report::{
+        Action, Change, Left, LeftReason, Notes, Observer, Outcome, Page, Plan, Progress, Report, RunLog, Summary,
+    },
     undo::Undo,
 };
 use crate::{

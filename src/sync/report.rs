@@ -1,9 +1,12 @@
 //! What happened, or would: changes, counts, and how they are shown.
 
+mod html;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::html::{Page, RunLog};
 use super::Guardrail;
 use crate::{
     ChatId, ErrorKind,

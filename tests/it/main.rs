@@ -15,6 +15,7 @@ mod ledger;
 mod openapi;
 mod promises;
 mod report;
+mod report_page;
 mod secrets;
 mod shaky;
 mod sim;

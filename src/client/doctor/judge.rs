@@ -275,7 +275,9 @@ pub(super) fn judge_reads(facts: &Facts, diagnosis: &mut Diagnosis) {
 fn readable<T>(answer: &Result<T, Error>) -> Option<bool> {
     match answer {
         Ok(_) => Some(true),
-        Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Route | ErrorKind::Forbidden) => Some(false),
+        Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Route | ErrorKind::Forbidden) => {
+            Some(false)
+        }
         Err(_) => None,
     }
 }

@@ -1,0 +1,108 @@
+//! What changes mean to people, and in which words.
+
+use super::out::{Count, Many};
+use crate::{
+    record::Cause,
+    sync::{Action, Change},
+};
+
+/// What a change means to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    Stage,
+    Name,
+    TakenOver,
+    Rules,
+    New,
+    /// Renames of which only the number is known.
+    Other,
+    PutBack,
+}
+
+impl Group {
+    pub(super) const ALL: [Self; 7] =
+        [Self::Stage, Self::Name, Self::TakenOver, Self::Rules, Self::New, Self::Other, Self::PutBack];
+    pub(super) const RENAMES: [Self; 4] = [Self::Stage, Self::Name, Self::TakenOver, Self::Rules];
+
+    pub(super) fn of(change: &Change) -> Self {
+        match (change.action, change.cause) {
+            (Action::Create, _) => Self::New,
+            (Action::Rename, Cause::Stage) => Self::Stage,
+            (Action::Rename, Cause::Name) => Self::Name,
+            (Action::Rename, Cause::New) => Self::TakenOver,
+            (Action::Rename, Cause::Rules) => Self::Rules,
+            (Action::Rename, Cause::Undo) => Self::PutBack,
+        }
+    }
+
+    pub(super) fn words(self, is_plan: bool) -> Words {
+        let (one, many, [planned, done], [will, did], why) = match self {
+            Self::Stage => (
+                "tag",
+                "tags",
+                ["to change", "changed"],
+                ["Tags to change", "Tags changed"],
+                "The person is in another stage of the CRM, so the tag follows.",
+            ),
+            Self::Name => (
+                "name",
+                "names",
+                ["to change", "changed"],
+                ["Names to change", "Names changed"],
+                "The CRM calls the person something else than before.",
+            ),
+            Self::TakenOver => (
+                "name",
+                "names",
+                ["to replace", "replaced"],
+                ["Names to replace", "Names replaced"],
+                "The CRM names the person for the first time, and the address book had another name.",
+            ),
+            Self::Rules => (
+                "name",
+                "names",
+                ["to restyle", "restyled"],
+                ["Names to restyle", "Names restyled"],
+                "The naming rules changed: template, tags, placement or limit.",
+            ),
+            Self::New => (
+                "",
+                "",
+                ["new", "new"],
+                ["New contacts", "New contacts"],
+                "They are in the CRM, and had no name in the address book, as far as is known.",
+            ),
+            Self::Other => (
+                "other name",
+                "other names",
+                ["to change", "changed"],
+                ["Other names to change", "Other names changed"],
+                "The report counts them and does not say which they are.",
+            ),
+            Self::PutBack => (
+                "name",
+                "names",
+                ["to put back", "put back"],
+                ["Names to put back", "Names put back"],
+                "Each contact gets the name again that it had before the run that is undone.",
+            ),
+        };
+        let (verb, title) = if is_plan { (planned, will) } else { (done, did) };
+        Words { one, many, verb, title, why }
+    }
+}
+
+pub(super) struct Words {
+    one: &'static str,
+    many: &'static str,
+    verb: &'static str,
+    pub(super) title: &'static str,
+    pub(super) why: &'static str,
+}
+
+impl Words {
+    pub(super) fn in_headline(&self, count: u64) -> String {
+        let Self { one, many, verb, .. } = self;
+        if one.is_empty() { format!("{} {verb}", Count(count)) } else { format!("{} {verb}", Many(count, one, many)) }
+    }
+}
