@@ -37,7 +37,8 @@ a person.";
     after_help = "\
 The access token is read from WAWP_ACCESS_TOKEN, and from nowhere else. The
 commands from explain on call nobody: they need the ledger only.",
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    args_override_self = true
 )]
 struct Line {
     #[command(subcommand)]
@@ -177,12 +178,12 @@ struct Options {
     )]
     policy: Option<Drift>,
     #[arg(
-        long, global = true, value_name = "N", allow_hyphen_values = true, value_parser = rate,
+        long, global = true, value_name = "N", value_parser = rate,
         help = "calls per second, 0 for no limit [1, or 50 with the\nstand-in]"
     )]
     rate: Option<f64>,
     #[arg(
-        long, global = true, value_name = "N", allow_hyphen_values = true, default_value = "1",
+        long, global = true, value_name = "N", default_value = "1",
         hide_default_value = true, value_parser = in_flight,
         help = "calls at the same time [1]"
     )]
@@ -207,7 +208,7 @@ struct Options {
     )]
     look_first: Option<LookFirst>,
     #[arg(
-        long, global = true, value_name = "SECONDS", allow_hyphen_values = true, default_value = "60",
+        long, global = true, value_name = "SECONDS", default_value = "60",
         hide_default_value = true, value_parser = wait,
         help = "how long to wait for an instance that may not be\ncalled [60]"
     )]
@@ -388,7 +389,11 @@ impl Args {
 
 /// The command line, where the help of each command shows what changes what it does.
 fn line() -> clap::Command {
-    let line = Line::command();
+    // What follows a flag is its value, whatever it looks like: a file may begin with a hyphen, and -1 is told what is wrong with it.
+    let line = Line::command().mut_args(|arg| {
+        let takes_value = arg.get_action().takes_values();
+        arg.allow_hyphen_values(takes_value)
+    });
     let options: Vec<Arg> = line.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
     let line = line.mut_subcommands(|command| {
         let shown = shown(command.get_name());

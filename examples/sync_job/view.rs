@@ -166,10 +166,7 @@ impl View {
             self.say(&change.to_string());
         }
         let Refresh { run, read, matching, different, .. } = found;
-        let unknown = intake.summary.gated.saturating_sub(matching + different);
-        self.say(&format!(
-            "run {run}: {read} entries read, {matching} adopted, {different} different, {unknown} without a name; 0 calls"
-        ));
+        self.say(&format!("run {run}: {read} entries read, {matching} adopted, {different} different; 0 calls"));
     }
 
     pub(crate) fn refresh(&self, found: &Refresh) {
