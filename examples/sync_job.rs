@@ -1,10 +1,12 @@
 //! The sync job: a CRM export reaches the address book.
 //!
 //! `cargo run --example sync_job` needs no set-up: it reads a sample export, talks to a stand-in server inside the job, and keeps its
-//! ledger in `sync_job.ledger`. Run it twice: the second run makes no call. `--help` tells the rest.
+//! ledger in `sync_job.ledger`. Run it twice: the second run makes no call. `--help` lists the other commands.
 
 #[path = "sync_job/args.rs"]
 mod args;
+#[path = "sync_job/asked.rs"]
+mod asked;
 #[path = "sync_job/export.rs"]
 mod export;
 #[path = "sync_job/signals.rs"]
@@ -16,15 +18,17 @@ use std::{error::Error, process::ExitCode, sync::Arc};
 
 use wawp_contacts::{
     Client, ContactSync, ErrorClass, ErrorKind,
+    book::AddressBook,
     crm::Feed,
     ledger::{Ledger, MemoryLedger, Query, SqliteLedger},
     naming::Naming,
-    sync::{Guardrail, Guardrails, Report},
+    record::Drift,
+    sync::{Guardrail, Guardrails, Refresh, Report},
     testkit::{Entry, WawpServer},
 };
 
 use crate::{
-    args::{Args, Command, HELP, env},
+    args::{Args, Command, NoArgs, env},
     signals::Stop,
     view::{View, in_words_of_the_job},
 };
@@ -34,12 +38,12 @@ type AnyError = Box<dyn Error + Send + Sync>;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = match Args::parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            view::print(HELP);
+        Ok(args) => args,
+        Err(NoArgs::Help(text)) => {
+            view::print(&text);
             return ExitCode::SUCCESS;
         }
-        Err(error) => return fail(&format!("{error}; --help shows what there is")),
+        Err(NoArgs::Wrong(words)) => return fail(&format!("{words}; --help shows what there is")),
     };
     match job(&args).await {
         Ok(code) => ExitCode::from(code),
@@ -65,12 +69,15 @@ fn explain(error: &(dyn Error + 'static)) -> String {
 
 async fn job(args: &Args) -> Result<u8, AnyError> {
     let view = Arc::new(View::new(args));
+    if !args.command.calls() {
+        return asked::answer(args, &view).await;
+    }
     let stop = match args.command {
         Command::Run => Stop::at_first_signal(Arc::clone(&view))?,
-        // A plan leaves nothing half done.
-        Command::Plan => Stop::never(),
+        // The others leave nothing half done.
+        _ => Stop::never(),
     };
-    let rows = export::open(args, &stop).await?;
+    let rows = if args.command.reads_crm() { Some(export::open(args, &stop).await?) } else { None };
     let (client, stand_in) = connect(args).await?;
     let ledger = open_ledger(args).await?;
     if let Some(server) = &stand_in {
@@ -78,12 +85,25 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
     }
     view.begin(args);
     let watch = Arc::clone(&view);
+    let policy = match args.policy {
+        Some(policy) => policy,
+        None if args.command.reads_crm() => Drift::default(),
+        // A read must not decide by another policy than the runs around it.
+        None => ledger.state(AddressBook::instance(&client)).await?.drift,
+    };
     let sync = ContactSync::new(client, ledger, Naming::new(args.funnel()?))
+        .drift(policy)
         .in_flight(args.in_flight)
         .max_wait(args.wait)
         .look_first(args.look_first)
         .guardrails(if args.yes { Guardrails::off() } else { Guardrails::default() })
         .observer(move |progress| watch.progress(progress));
+    let Some(rows) = rows else {
+        let found = sync.refresh().await?;
+        view.refresh(&found);
+        check_read(args, &found)?;
+        return Ok(if policy == Drift::Ask && found.drifted > 0 { 3 } else { 0 });
+    };
     let feed = if args.changes { Feed::changes(rows) } else { Feed::snapshot(rows) };
     match args.command {
         Command::Plan => {
@@ -94,7 +114,19 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
             let changes = plan.summary.has_changes() || plan.summary.gated > 0;
             Ok(if changes { 2 } else { 3 * u8::from(needs_person) })
         }
-        Command::Run => {
+        Command::Adopt => {
+            let adoption = sync.adopt(feed).await?;
+            let Some(found) = &adoption.found else {
+                view.report(&adoption.intake);
+                check_guardrail(adoption.intake.guardrail.as_ref())?;
+                return Err("the rows did not take effect, so nothing was read".into());
+            };
+            view.adoption(&adoption.intake, found);
+            check_read(args, found)?;
+            let summary = adoption.intake.summary;
+            Ok(if summary.refused + summary.parked + summary.held > 0 { 3 } else { 0 })
+        }
+        _ => {
             let report =
                 if args.intake_only { sync.intake(feed).await? } else { sync.run_until(feed, stop.told()).await? };
             view.report(&report);
@@ -102,6 +134,20 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
             check_set_up(args, report.gate, report.hint.as_deref())?;
             Ok(if report.stopped || needs_person(&report, args) { 3 } else { 0 })
         }
+    }
+}
+
+/// An address book that was not read, or not to its end, is an error.
+fn check_read(args: &Args, found: &Refresh) -> Result<(), AnyError> {
+    check_guardrail(found.guardrail.as_ref())?;
+    check_set_up(args, found.gate, found.hint.as_deref())?;
+    if let Some(owner) = &found.pushed_by {
+        return Err(format!("{owner} holds this instance, so nothing was read; try again when it has ended").into());
+    }
+    match found.gate {
+        Some(kind) => Err(format!("{kind}; {}", view::advice(kind)).into()),
+        None if !found.complete => Err("the address book could not be read to its end; try again later".into()),
+        None => Ok(()),
     }
 }
 
@@ -137,21 +183,25 @@ fn check_set_up(args: &Args, gate: Option<ErrorKind>, hint: Option<&str>) -> Res
 async fn open_ledger(args: &Args) -> Result<Arc<dyn Ledger>, AnyError> {
     Ok(match &args.ledger {
         // A plan leaves no file behind.
-        Some(path) if args.command == Command::Run || path.exists() => Arc::new(SqliteLedger::open(path).await?),
+        Some(path) if args.command != Command::Plan || path.exists() => Arc::new(SqliteLedger::open(path).await?),
         _ => Arc::new(MemoryLedger::default()),
     })
 }
 
+/// The instance of the stand-in: a ledger must never take what a stand-in acknowledged for what Wawp did.
+const STAND_IN: &str = "stand-in";
+
+const NO_INSTANCE: &str = "name the instance with --instance or WAWP_INSTANCE_ID";
+
 /// A client of the server that was named, or of a stand-in server, which lives as long as what comes with it.
 async fn connect(args: &Args) -> Result<(Client, Option<WawpServer>), AnyError> {
     if let Some(url) = args.server() {
-        let instance = args.instance.clone().ok_or("name the instance with --instance or WAWP_INSTANCE_ID")?;
+        let instance = args.instance.clone().ok_or(NO_INSTANCE)?;
         let token = env("WAWP_ACCESS_TOKEN").ok_or("set WAWP_ACCESS_TOKEN to the access token of the instance")?;
         let client = Client::builder(instance, token).base_url(url).pace(args.pace()).build();
         return Ok((client.map_err(|error| in_words_of_the_job(&explain(&error)))?, None));
     }
-    // A ledger must never take what a stand-in acknowledged for what Wawp did.
-    let server = WawpServer::start_as("stand-in".parse()?).await;
+    let server = WawpServer::start_as(STAND_IN.parse()?).await;
     let client = Client::builder(server.instance().clone(), server.token()).base_url(server.url());
     Ok((client.pace(args.pace()).build()?, Some(server)))
 }

@@ -1,58 +1,22 @@
 //! The command line.
 
 use std::{
+    error::Error as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use lexopt::{
-    Arg::{Long, Short, Value},
-    Parser, ValueExt,
+use clap::{
+    Arg, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 use wawp_contacts::{
     InstanceId, Pace, Region,
     naming::{Funnel, FunnelError},
+    record::{Drift, Park},
     sync::LookFirst,
 };
-
-pub(crate) const HELP: &str = "\
-Makes a WhatsApp address book say what the CRM says.
-
-Usage: sync_job [run|plan] [options]
-
-  run    push the names that changed (default)
-  plan   show what a run would do; writes nothing
-
-Options:
-  --crm FILE         CRM export, .csv or .jsonl [a small sample, for the stand-in only]
-  --ledger FILE      remembers what was sent; `memory` forgets it all [sync_job.ledger]
-  --base-url URL     the Wawp server, or WAWP_BASE_URL [https://api.wawp.net if an
-                     instance or a token is given, else a stand-in inside this job]
-  --instance ID      the Wawp instance, or WAWP_INSTANCE_ID
-  --region CC        country of phone numbers written without one, such as JP
-  --tags LIST        funnel stages that show as a tag, such as \"Lead,Customer,Evangelist=VIP\"
-                     [none; those of the sample, if that is the export]
-  --rate N           calls per second, 0 for no limit [1, or 50 with the stand-in]
-  --in-flight N      calls at the same time [1]
-  --changes          the file is some of the CRM: nothing follows from a row's
-                     absence [it is all of it: the pending names of rows that
-                     are gone are withdrawn]
-  --intake-only      write the wishes down and push nothing; works while
-                     another run pushes, which pushes them as well
-  --look-first WHEN  read a name before it is overwritten: if-possible, always,
-                     never [if-possible]
-  --wait SECONDS     how long to wait for an instance that may not be called [60]
-  --json             JSON Lines on standard output, and nothing else there
-  --yes              go on where a guardrail would stop the run: many renames,
-                     lost names, missing rows, an address book that suddenly
-                     looks empty, another account
-  -h, --help         show this help
-
-The access token is read from WAWP_ACCESS_TOKEN, and from nowhere else.
-
-Exit codes: run   0 done, 3 done but something needs a person, 1 error
-            plan  0 nothing to do, 2 changes, 3 no changes but something needs a person, 1 error
-";
 
 /// Where `Client::from_env` goes as well.
 const WAWP: &str = "https://api.wawp.net";
@@ -61,6 +25,254 @@ const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/crm_exp
 
 const SAMPLE_TAGS: &str =
     "Lead, Customer, Evangelist=VIP, Opportunity, Subscriber, Marketing Qualified Lead=MQL, Sales Qualified Lead=SQL";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, or in sync; 1 error; 2 (plan) changes; 3 something needs
+a person.";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "sync_job",
+    about = "Makes a WhatsApp address book say what the CRM says.",
+    after_help = "\
+The access token is read from WAWP_ACCESS_TOKEN, and from nowhere else. The
+commands from explain on call nobody: they need the ledger only.",
+    disable_help_subcommand = true,
+    args_override_self = true
+)]
+struct Line {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    /// Push the names that changed (default)
+    Run,
+    /// Show what a run would do; writes nothing
+    Plan,
+    /// Take over an account that has names already; writes no name
+    Adopt,
+    /// Read what the address book shows; writes no name
+    Refresh,
+    /// Tell the story of one contact, and why it shows what it shows
+    Explain(Contact),
+    /// Leave one contact as it is, whatever the CRM says
+    Hold(Contact),
+    /// Go on with a contact that is held, or whose name somebody changed
+    Release(Contact),
+    /// List the contacts that wait for a person: parked or held
+    Parked,
+    /// Let the next run try again what is parked
+    #[command(group = clap::ArgGroup::new("which").required(true))]
+    Retry {
+        #[arg(group = "which", help = WHO)]
+        contact: Vec<String>,
+        #[arg(
+            long, group = "which", hide_possible_values = true,
+            value_parser = PossibleValuesParser::new(REASONS).map(reason),
+            help = "those parked for this reason: refused, competing,\ndrifted, contested"
+        )]
+        reason: Option<Park>,
+        #[arg(long, group = "which", help = "all that the server refused")]
+        all: bool,
+    },
+    /// List what ran, newest first
+    Runs,
+    /// Count the contacts, and tell of the instance and its last run
+    Status,
+}
+
+const WHO: &str = "a phone in any spelling, a chat id, a CRM id, or\npart of a name";
+
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub(crate) struct Contact {
+    /// The words of one text: who types a phone in groups need not quote it.
+    #[arg(required = true, help = WHO)]
+    contact: Vec<String>,
+}
+
+impl Contact {
+    pub(crate) fn text(&self) -> String {
+        self.contact.join(" ")
+    }
+}
+
+impl Command {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Plan => "plan",
+            Self::Adopt => "adopt",
+            Self::Refresh => "refresh",
+            Self::Explain(_) => "explain",
+            Self::Hold(_) => "hold",
+            Self::Release(_) => "release",
+            Self::Parked => "parked",
+            Self::Retry { .. } => "retry",
+            Self::Runs => "runs",
+            Self::Status => "status",
+        }
+    }
+
+    pub(crate) fn reads_crm(&self) -> bool {
+        matches!(self, Self::Run | Self::Plan | Self::Adopt)
+    }
+
+    /// Whether it asks the server anything; the others need the ledger only.
+    pub(crate) fn calls(&self) -> bool {
+        self.reads_crm() || *self == Self::Refresh
+    }
+}
+
+/// All are taken by all commands, so that a script has one list of them; the help of a command shows those that change what it does.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[derive(Debug, clap::Args)]
+struct Options {
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help = "CRM export, .csv or .jsonl [a small sample, for the\nstand-in only]"
+    )]
+    crm: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "sync_job.ledger",
+        hide_default_value = true,
+        help = "remembers what was sent; `memory` forgets it all\n[sync_job.ledger]"
+    )]
+    ledger: PathBuf,
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help = "the Wawp server, or WAWP_BASE_URL\n[https://api.wawp.net if an instance or a token is\n\
+                given, else a stand-in inside this job]"
+    )]
+    base_url: Option<String>,
+    #[arg(long, global = true, value_name = "ID", help = "the Wawp instance, or WAWP_INSTANCE_ID")]
+    instance: Option<InstanceId>,
+    #[arg(long, global = true, value_name = "CC", help = "country of phone numbers written without one, such\nas JP")]
+    region: Option<Region>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "LIST",
+        help = "funnel stages that show as a tag, such as\n\"Lead,Customer,Evangelist=VIP\" [none; those of the\n\
+                sample, if that is the export]"
+    )]
+    tags: Option<Funnel>,
+    #[arg(
+        long, global = true, value_name = "WHO", hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(POLICIES).map(policy),
+        help = "what becomes of names that others save over ours:\n\
+                crm-wins  ours is sent again\n\
+                ask       a person decides, see `parked`\n\
+                if-raw    theirs stays; only a number or no name\n          is overwritten\n\
+                [run, plan, adopt: crm-wins; else as last time]"
+    )]
+    policy: Option<Drift>,
+    #[arg(
+        long, global = true, value_name = "N", value_parser = rate,
+        help = "calls per second, 0 for no limit [1, or 50 with the\nstand-in]"
+    )]
+    rate: Option<f64>,
+    #[arg(
+        long, global = true, value_name = "N", default_value = "1",
+        hide_default_value = true, value_parser = in_flight,
+        help = "calls at the same time [1]"
+    )]
+    in_flight: usize,
+    #[arg(
+        long,
+        global = true,
+        help = "the file is some of the CRM: nothing follows from a\nrow's absence [it is all of it: the pending names\n\
+                of rows that are gone are withdrawn]"
+    )]
+    changes: bool,
+    #[arg(
+        long,
+        global = true,
+        help = "write the wishes down and push nothing; works while\nanother run pushes, which pushes them as well"
+    )]
+    intake_only: bool,
+    #[arg(
+        long, global = true, value_name = "WHEN", hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(["if-possible", "always", "never"]).map(look_first),
+        help = "read a name before it is overwritten: if-possible,\nalways, never [if-possible]"
+    )]
+    look_first: Option<LookFirst>,
+    #[arg(
+        long, global = true, value_name = "SECONDS", default_value = "60",
+        hide_default_value = true, value_parser = wait,
+        help = "how long to wait for an instance that may not be\ncalled [60]"
+    )]
+    wait: u64,
+    #[arg(long, global = true, help = "JSON Lines on standard output, and nothing else\nthere")]
+    json: bool,
+    #[arg(
+        long,
+        global = true,
+        help = "go on where a guardrail would stop the run: many\nrenames, lost names, missing rows, an address book\n\
+                that suddenly looks empty, another account"
+    )]
+    yes: bool,
+}
+
+const POLICIES: [&str; 3] = ["crm-wins", "ask", "if-raw"];
+
+fn policy(word: String) -> Drift {
+    match &*word {
+        "ask" => Drift::Ask,
+        "if-raw" => Drift::IfRaw,
+        _ => Drift::CrmWins,
+    }
+}
+
+pub(crate) fn policy_word(policy: Drift) -> &'static str {
+    match policy {
+        Drift::Ask => "ask",
+        Drift::IfRaw => "if-raw",
+        _ => "crm-wins",
+    }
+}
+
+const REASONS: [&str; 4] = ["refused", "competing", "drifted", "contested"];
+
+fn reason(word: String) -> Park {
+    match &*word {
+        "competing" => Park::Competing,
+        "drifted" => Park::Drifted,
+        "contested" => Park::Contested,
+        _ => Park::Refused,
+    }
+}
+
+fn look_first(word: String) -> LookFirst {
+    match &*word {
+        "always" => LookFirst::Always,
+        "never" => LookFirst::Never,
+        _ => LookFirst::IfPossible,
+    }
+}
+
+fn rate(text: &str) -> Result<f64, &'static str> {
+    let rate = text.parse().ok().filter(|rate| (0.0..=10_000.0).contains(rate));
+    rate.ok_or("give a number from 0 to 10000")
+}
+
+fn in_flight(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|calls| (1..=1_024).contains(calls)).ok_or("give a whole number from 1 to 1024")
+}
+
+fn wait(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|wait| *wait <= 86_400).ok_or("give whole seconds, at most 86400")
+}
 
 /// What the user asked for.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -78,6 +290,8 @@ pub(crate) struct Args {
     pub(crate) region: Option<Region>,
     /// `None` for no tags, or those of the sample.
     funnel: Option<Funnel>,
+    /// `None` for the default of the command.
+    pub(crate) policy: Option<Drift>,
     /// Calls per second, zero for no limit; `None` for what suits the server.
     rate: Option<f64>,
     pub(crate) in_flight: usize,
@@ -90,50 +304,44 @@ pub(crate) struct Args {
     pub(crate) yes: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    Run,
-    Plan,
-}
-
-impl Command {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Run => "run",
-            Self::Plan => "plan",
-        }
-    }
+/// Why there is nothing to do.
+pub(crate) enum NoArgs {
+    /// Help was asked for.
+    Help(String),
+    /// What is wrong, in one line.
+    Wrong(String),
 }
 
 impl Args {
-    /// Reads the command line and the environment; `None` if help was asked for.
-    pub(crate) fn parse() -> Result<Option<Self>, lexopt::Error> {
-        let mut args = Self {
-            command: Command::Run,
-            crm: None,
-            ledger: Some("sync_job.ledger".into()),
-            base_url: env("WAWP_BASE_URL"),
-            instance: env("WAWP_INSTANCE_ID")
-                .map(|id| id.parse())
-                .transpose()
-                .map_err(|error| of("WAWP_INSTANCE_ID", error))?,
+    /// Reads the command line and the environment.
+    pub(crate) fn parse() -> Result<Self, NoArgs> {
+        let line = line().try_get_matches().and_then(|matches| Line::from_arg_matches(&matches));
+        let Line { command, options } = line.map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp => NoArgs::Help(error.render().to_string()),
+            _ => NoArgs::Wrong(in_one_line(&error)),
+        })?;
+        let instance = options.instance.map(Ok).or_else(|| env("WAWP_INSTANCE_ID").map(|id| id.parse())).transpose();
+        let args = Self {
+            command: command.unwrap_or(Command::Run),
+            crm: options.crm,
+            ledger: (options.ledger != Path::new("memory")).then_some(options.ledger),
+            base_url: options.base_url.or_else(|| env("WAWP_BASE_URL")),
+            instance: instance.map_err(|error| NoArgs::Wrong(format!("WAWP_INSTANCE_ID: {error}")))?,
             has_token: env("WAWP_ACCESS_TOKEN").is_some(),
-            region: None,
-            funnel: None,
-            rate: None,
-            in_flight: 1,
-            wait: Duration::from_secs(60),
-            changes: false,
-            intake_only: false,
-            look_first: LookFirst::default(),
-            json: false,
-            yes: false,
+            region: options.region,
+            funnel: options.tags,
+            policy: options.policy,
+            rate: options.rate,
+            in_flight: options.in_flight,
+            wait: Duration::from_secs(options.wait),
+            changes: options.changes,
+            intake_only: options.intake_only,
+            look_first: options.look_first.unwrap_or_default(),
+            json: options.json,
+            yes: options.yes,
         };
-        if !args.read(&mut Parser::from_env())? {
-            return Ok(None);
-        }
-        args.check()?;
-        Ok(Some(args))
+        args.check().map_err(|words| NoArgs::Wrong(words.into()))?;
+        Ok(args)
     }
 
     /// The real server; `None` for the stand-in, which is for those who name neither a server nor an account.
@@ -154,16 +362,20 @@ impl Args {
         }
     }
 
-    fn check(&self) -> Result<(), lexopt::Error> {
-        if self.command == Command::Run && self.intake_only && self.ledger.is_none() {
-            return Err(of("--intake-only", "a ledger in memory would lose the wishes; name a file with --ledger"));
+    fn check(&self) -> Result<(), &'static str> {
+        match self.command {
+            Command::Run if self.intake_only && self.ledger.is_none() => {
+                Err("--intake-only: a ledger in memory would lose the wishes; name a file with --ledger")
+            }
+            Command::Adopt if self.ledger.is_none() => {
+                Err("adopt: a ledger in memory would lose what is found; name a file with --ledger")
+            }
+            _ if self.command.reads_crm() && self.crm.is_none() && self.server().is_some() => Err(
+                "name your CRM export with --crm; the sample is for the stand-in server only, which is used when no \
+                     server, instance or token is given",
+            ),
+            _ => Ok(()),
         }
-        if self.crm.is_none() && self.server().is_some() {
-            let words = "name your CRM export with --crm; the sample is for the stand-in server only, which is used when no \
-                         server, instance or token is given";
-            return Err(lexopt::Error::Custom(words.into()));
-        }
-        Ok(())
     }
 
     pub(crate) fn pace(&self) -> Pace {
@@ -173,40 +385,66 @@ impl Args {
             None => Pace::per_second(if self.server().is_some() { 1 } else { 50 }),
         }
     }
+}
 
-    /// Says whether to go on: help ends it.
-    fn read(&mut self, parser: &mut Parser) -> Result<bool, lexopt::Error> {
-        let mut words = 0;
-        while let Some(arg) = parser.next()? {
-            match arg {
-                Value(word) if words == 0 && word == "run" => (words, self.command) = (1, Command::Run),
-                Value(word) if words == 0 && word == "plan" => (words, self.command) = (1, Command::Plan),
-                Short('h') | Long("help") => return Ok(false),
-                Long("crm") => self.crm = Some(parser.value()?.into()),
-                Long("ledger") => {
-                    let file = parser.value()?;
-                    self.ledger = (file != "memory").then(|| file.into());
-                }
-                Long("base-url") => self.base_url = Some(parser.value()?.string()?),
-                Long("instance") => self.instance = Some(value(parser, "--instance")?),
-                Long("region") => self.region = Some(value(parser, "--region")?),
-                Long("tags") => self.funnel = Some(value(parser, "--tags")?),
-                Long("rate") => {
-                    self.rate = Some(number(parser, "--rate", |rate| (0.0..=10_000.0).contains(rate))?);
-                }
-                Long("in-flight") => {
-                    self.in_flight = number(parser, "--in-flight", |calls| (1..=1_024).contains(calls))?;
-                }
-                Long("wait") => self.wait = Duration::from_secs(number(parser, "--wait", |wait| *wait <= 86_400_u64)?),
-                Long("changes") => self.changes = true,
-                Long("intake-only") => self.intake_only = true,
-                Long("look-first") => self.look_first = look_first(parser)?,
-                Long("json") => self.json = true,
-                Long("yes") => self.yes = true,
-                other => return Err(other.unexpected()),
-            }
-        }
-        Ok(true)
+/// The command line, where the help of each command shows what changes what it does.
+fn line() -> clap::Command {
+    // What follows a flag is its value, whatever it looks like: a file may begin with a hyphen, and -1 is told what is wrong with it.
+    let line = Line::command().mut_args(|arg| {
+        let takes_value = arg.get_action().takes_values();
+        arg.allow_hyphen_values(takes_value)
+    });
+    let options: Vec<Arg> = line.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
+    let line = line.mut_subcommands(|command| {
+        let shown = shown(command.get_name());
+        let hidden = options.iter().filter(|option| !shown.contains(&option.get_id().as_str()));
+        hidden.fold(command, |command, option| command.arg(option.clone().hide(true)))
+    });
+    line.after_help(format!("{}\n\n{EXIT_CODES}", Line::command().get_after_help().cloned().unwrap_or_default()))
+}
+
+fn shown(command: &str) -> &'static [&'static str] {
+    match command {
+        "run" => &[
+            "crm",
+            "ledger",
+            "base_url",
+            "instance",
+            "region",
+            "tags",
+            "policy",
+            "rate",
+            "in_flight",
+            "changes",
+            "intake_only",
+            "look_first",
+            "wait",
+            "json",
+            "yes",
+        ],
+        "plan" => &[
+            "crm",
+            "ledger",
+            "base_url",
+            "instance",
+            "region",
+            "tags",
+            "policy",
+            "rate",
+            "changes",
+            "look_first",
+            "wait",
+            "json",
+            "yes",
+        ],
+        "adopt" => &[
+            "crm", "ledger", "base_url", "instance", "region", "tags", "policy", "rate", "changes", "wait", "json",
+            "yes",
+        ],
+        "refresh" => &["ledger", "base_url", "instance", "policy", "rate", "wait", "json", "yes"],
+        "explain" => &["ledger", "instance", "region", "json"],
+        "hold" | "release" | "retry" => &["ledger", "instance", "region", "policy", "json"],
+        _ => &["ledger", "instance", "json"],
     }
 }
 
@@ -215,32 +453,33 @@ pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.trim().is_empty())
 }
 
-fn look_first(parser: &mut Parser) -> Result<LookFirst, lexopt::Error> {
-    match parser.value()?.string()?.as_str() {
-        "if-possible" => Ok(LookFirst::IfPossible),
-        "always" => Ok(LookFirst::Always),
-        "never" => Ok(LookFirst::Never),
-        other => Err(of("--look-first", format!("{other:?} is none of if-possible, always, never"))),
+/// What is wrong with the command line, without the usage, which the help tells as well.
+fn in_one_line(error: &clap::Error) -> String {
+    let context = |kind: ContextKind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let flag = context(ContextKind::InvalidArg).and_then(|arg| arg.split(' ').next()).unwrap_or("the command line");
+    let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    match (error.kind(), error.source(), error.get(ContextKind::ValidValue)) {
+        (ErrorKind::ValueValidation, Some(cause), _) => format!("{flag}: {value:?}: {cause}"),
+        (ErrorKind::InvalidValue, _, Some(ContextValue::Strings(words))) if !words.is_empty() => {
+            let words = words.join(", ");
+            match (value, context(ContextKind::SuggestedValue)) {
+                ("", _) => format!("{flag} takes one of {words}"),
+                (_, Some(meant)) => format!("{flag}: {value:?} is none of {words}; did you mean {meant}?"),
+                (_, None) => format!("{flag}: {value:?} is none of {words}"),
+            }
+        }
+        _ => {
+            let text = error.render().to_string();
+            let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+            let words = lines.fold(String::new(), |words, line| match line.strip_prefix("tip: ") {
+                Some(tip) => format!("{words}; {tip}"),
+                None => format!("{words} {line}"),
+            });
+            words.trim_start().trim_start_matches("error: ").to_owned()
+        }
     }
-}
-
-fn value<T>(parser: &mut Parser, flag: &str) -> Result<T, lexopt::Error>
-where
-    T: std::str::FromStr<Err: std::fmt::Display>,
-{
-    let text = parser.value()?.string()?;
-    text.parse().map_err(|error| of(flag, format!("{text:?}: {error}")))
-}
-
-fn number<T: std::str::FromStr>(
-    parser: &mut Parser,
-    flag: &str,
-    fits: impl Fn(&T) -> bool,
-) -> Result<T, lexopt::Error> {
-    let text = parser.value()?.string()?;
-    text.parse().ok().filter(fits).ok_or_else(|| of(flag, format!("{text:?} is no number that it takes")))
-}
-
-fn of(flag: &str, error: impl std::fmt::Display) -> lexopt::Error {
-    lexopt::Error::Custom(format!("{flag}: {error}").into())
 }

@@ -11,11 +11,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wawp_contacts::{
     ErrorClass, ErrorKind,
-    sync::{Change, Guardrail, Notes, Outcome, Plan, Progress, Report, Summary},
+    sync::{Change, Guardrail, Notes, Outcome, Plan, Progress, Refresh, Report, Summary},
     time::Clock,
 };
 
-use crate::args::Args;
+use crate::args::{Args, Command};
 
 /// The version of the JSON Lines; grows when a field changes its meaning.
 const FORMAT: u32 = 1;
@@ -24,6 +24,8 @@ pub(crate) struct View {
     is_json: bool,
     /// Whether wishes are taken in and nothing is called.
     is_intake: bool,
+    /// Whether what is due is no news yet: what the address book shows is read after it.
+    is_adoption: bool,
     /// So many more changes are shown one by one: a few, in a trial with the stand-in.
     samples: AtomicUsize,
     /// Counts the calls, and is drawn on a terminal once their number is known.
@@ -37,7 +39,8 @@ impl View {
             ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let samples = if args.server().is_some() { 0 } else { 5 };
-        Self { is_json: args.json, is_intake: args.intake_only, samples: samples.into(), bar }
+        let is_adoption = args.command == Command::Adopt;
+        Self { is_json: args.json, is_intake: args.intake_only, is_adoption, samples: samples.into(), bar }
     }
 
     /// A line for the user, which is never part of the JSON.
@@ -68,6 +71,8 @@ impl View {
 
     pub(crate) fn progress(&self, progress: &Progress<'_>) {
         match progress {
+            Progress::Planned(_) | Progress::Changed(Change { outcome: Outcome::Due { .. }, .. })
+                if self.is_adoption => {}
             Progress::Planned(summary) => self.planned(summary),
             Progress::Changed(change) if self.is_json => print_change(change),
             Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => {
@@ -145,6 +150,53 @@ impl View {
         }
     }
 
+    /// What the rows of the first day came to, and what was there.
+    pub(crate) fn adoption(&self, intake: &Report, found: &Refresh) {
+        if self.is_json {
+            print_notes(&intake.notes);
+            let summary =
+                json!({"adopted": found.matching, "different": found.different, "calls": 0, "run": found.run});
+            return print_line("summary", &with_gate(summary, found));
+        }
+        for refusal in &intake.refusals {
+            self.say(&plain(&format!("! {refusal} ({})", refusal.reason.code())));
+        }
+        self.say_lines(&intake.notes.to_string());
+        for change in intake.open.iter().filter(|change| !matches!(change.outcome, Outcome::Due { .. })) {
+            self.say(&change.to_string());
+        }
+        let Refresh { run, read, matching, different, .. } = found;
+        self.say(&format!("run {run}: {read} entries read, {matching} adopted, {different} different; 0 calls"));
+    }
+
+    pub(crate) fn refresh(&self, found: &Refresh) {
+        let Refresh { run, read, drifted, matching, different, .. } = found;
+        if self.is_json {
+            return print_line("summary", &with_gate(json!({"read": read, "drifted": drifted, "run": run}), found));
+        }
+        self.say(&format!(
+            "run {run}: {read} entries read, {drifted} drifted; {matching} as wanted, {different} different; 0 calls"
+        ));
+    }
+
+    /// Several lines that are safe to show as they are.
+    pub(crate) fn say_lines(&self, text: &str) {
+        text.lines().for_each(|line| self.say(line));
+    }
+
+    /// An object for a script, or else a line for a person, which is made safe to show.
+    pub(crate) fn answer(&self, object: &impl Serialize, line: &str) {
+        if self.is_json {
+            print_json(object);
+        } else {
+            self.say(&plain(line));
+        }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.is_json
+    }
+
     pub(crate) fn plan(&self, plan: &Plan) {
         if self.is_json {
             plan.changes.iter().for_each(print_change);
@@ -182,6 +234,17 @@ impl<'a> Last<'a> {
         let guardrail = plan.guardrail.as_ref().map(Guardrail::code);
         Self { summary: &plan.summary, run: None, stopped: false, gate: plan.gate, hint, guardrail }
     }
+}
+
+/// A summary, and what stood in the way of the read if something did.
+fn with_gate(mut summary: Value, found: &Refresh) -> Value {
+    let hint = hint(found.gate, found.hint.as_deref(), found.guardrail.as_ref());
+    if let (Value::Object(summary), Some(hint)) = (&mut summary, hint) {
+        summary.insert("gate".into(), json!(found.gate));
+        summary.insert("hint".into(), hint.into());
+        summary.insert("guardrail".into(), json!(found.guardrail.as_ref().map(Guardrail::code)));
+    }
+    summary
 }
 
 /// What to do: about the guardrail that stopped the run, else about the gate.
@@ -235,7 +298,11 @@ struct Line<'a, T> {
 }
 
 fn print_line(r#type: &'static str, of: &impl Serialize) {
-    if let Ok(line) = serde_json::to_string(&Line { r#type, of }) {
+    print_json(&Line { r#type, of });
+}
+
+fn print_json(of: &impl Serialize) {
+    if let Ok(line) = serde_json::to_string(of) {
         write_line(&mut stdout(), &without_controls(&line, |unit| format!("\\u{unit:04x}")));
     }
 }
@@ -286,7 +353,7 @@ fn without_controls(text: &str, escape: impl Fn(u16) -> String) -> String {
 }
 
 /// A line for a terminal.
-fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> String {
     without_controls(line, |unit| format!("\\u{{{unit:x}}}"))
 }
 

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use wawp_contacts::{ChatId, testkit::WawpServer};
 
+mod commands;
 mod faults;
 mod flags;
 mod json;

@@ -73,7 +73,7 @@ fn plan(created: usize, renamed: usize, changes: &[Value]) -> Plan {
 fn open_ends() -> Value {
     let parked = merged(
         change(900, "create", "new", "parked"),
-        json!({"kind": "rejected", "message": "<b>no</b> such \"number\""}),
+        json!({"reason": "refused", "kind": "rejected", "message": "<b>no</b> such \"number\""}),
     );
     let held = json!({"chat": "123456789012345@lid", "reason": "no_phone"});
     let held = merged(change(901, "rename", "stage", "held"), held);

@@ -75,8 +75,10 @@ struct Progress {
     has_gone: bool,
     /// CRM ids of compared rows that have no claim and were not staged so far: of one batch at the most.
     fresh: HashSet<Box<str>>,
-    /// The stored claims of the rows that were given out last: what is staged next is mostly about them.
+    /// The stored claims of the rows that were given out last, as of that version of the file: what is staged next is mostly about
+    /// them.
     given: HashMap<Box<str>, StoredClaim>,
+    version: i64,
     found: Vec<Option<Found>>,
     missed: Vec<usize>,
 }
@@ -242,13 +244,20 @@ impl Progress {
         Ok(progress)
     }
 
+    /// Forgets the claims that were given out, before others are.
+    fn forget_given(&mut self, connection: &Connection) -> Result<(), Fault> {
+        self.given.clear();
+        self.version = version(connection)?;
+        Ok(())
+    }
+
     fn absent(&mut self, connection: &Connection, limit: usize) -> Result<Vec<(Box<str>, Record)>, Fault> {
         let sql = "SELECT crm_id, arrival, contact, digest FROM claim INDEXED BY claim_arrival \
                    WHERE instance = ?1 AND arrival >= ?2 AND arrival <= ?3 ORDER BY arrival LIMIT 1";
         let mut next = connection.prepare_cached(sql)?;
         let mut view = View::new(connection, self)?;
         let mut absent = Vec::new();
-        self.given.clear();
+        self.forget_given(connection)?;
         while absent.len() < limit {
             let arrival = self.met.first_missing(self.listed + 1);
             let mut rows = next.query(params![self.id, arrival.cast_signed(), self.last.cast_signed()])?;
@@ -392,6 +401,11 @@ impl fmt::Debug for SqliteDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteDiff").field("file", &self.file.name).finish_non_exhaustive()
     }
+}
+
+/// A number that changes when another connection changes the file.
+fn version(connection: &Connection) -> Result<i64, Fault> {
+    Ok(connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
 }
 
 /// Whether a row claims a record that waits for nothing.

@@ -10,7 +10,7 @@ use super::{Desk, Ended, end};
 impl Ended {
     /// Checks that the job failed with one line that a person understands.
     #[track_caller]
-    fn was_refused(self, words: &str) {
+    pub(super) fn was_refused(self, words: &str) {
         let ended = self.with(1);
         assert_eq!((ended.err.lines().count(), ended.out.as_str()), (1, ""), "{ended}");
         ended.complains(words);
@@ -18,7 +18,7 @@ impl Ended {
 
     /// Checks that the last line on standard error tells of an error without its innards.
     #[track_caller]
-    fn complains(&self, words: &str) {
+    pub(super) fn complains(&self, words: &str) {
         let line = self.err.lines().last().unwrap_or_default();
         assert!(line.starts_with("sync_job: ") && line.contains(words), "stderr lacks {words:?}\n{self}");
         for innards in ["panicked", "backtrace", "Error(", "Error {", "Some(", "Os {", "\\\""] {

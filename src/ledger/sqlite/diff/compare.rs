@@ -68,7 +68,7 @@ fn passed(claim: &Row<'_>) -> rusqlite::Result<Passed> {
 impl Progress {
     pub(super) fn compare(&mut self, connection: &Connection, rows: &[Incoming]) -> Result<Vec<Verdict>, Fault> {
         self.note_fresh(connection)?;
-        self.given.clear();
+        self.forget_given(connection)?;
         self.found.clear();
         self.found.resize(rows.len(), None);
         self.missed.clear();
@@ -205,7 +205,7 @@ impl Progress {
     }
 
     /// Writes down which rows were compared that have neither a stored nor a staged claim.
-    fn note_fresh(&mut self, connection: &Connection) -> Result<(), Fault> {
+    pub(super) fn note_fresh(&mut self, connection: &Connection) -> Result<(), Fault> {
         let sql = "INSERT INTO temp.staged_claim (crm_id, is_met) VALUES (?1, 1) ON CONFLICT DO UPDATE SET is_met = 1";
         let mut note = connection.prepare_cached(sql)?;
         for crm_id in self.fresh.drain() {

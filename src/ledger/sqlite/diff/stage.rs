@@ -1,7 +1,7 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 use super::{
-    Progress, StoredClaim, is_settled,
+    Progress, StoredClaim, is_settled, version,
     view::{Rest, View},
 };
 use crate::{
@@ -27,6 +27,11 @@ struct Stage<'c> {
 impl Progress {
     pub(super) fn stage(&mut self, connection: &Connection, writes: Vec<Write>) -> Result<(), Fault> {
         let count = writes.len();
+        // What the last comparison found of claims may be true no longer.
+        if self.version != version(connection)? {
+            self.forget_given(connection)?;
+            self.note_fresh(connection)?;
+        }
         let mut stage = Stage {
             connection,
             view: View::new(connection, self)?,

@@ -1,0 +1,368 @@
+//! The commands beside run and plan: the first day, single contacts, and what ran.
+
+use serde_json::{Value, json};
+use wawp_contacts::testkit::{Answer, Entry, WawpServer};
+
+use super::{Desk, Ended, assert_people, chat, end, people};
+
+const COMMANDS: [&str; 11] =
+    ["run", "plan", "adopt", "refresh", "explain", "hold", "release", "parked", "retry", "runs", "status"];
+
+impl Desk {
+    /// Runs a command that calls nobody: no export, no server and no token, but the instance of the runs.
+    async fn ask(&self, server: &WawpServer, args: &[&str]) -> Ended {
+        let mut job = self.job(args);
+        job.args(["--instance", server.instance().as_str()]);
+        end(job).await
+    }
+
+    /// The one object that a command answers with.
+    async fn ask_json(&self, server: &WawpServer, args: &[&str], code: i32) -> Value {
+        let ended = self.ask(server, &[args, &["--json"]].concat()).await.with(code);
+        let lines = ended.lines();
+        assert_eq!(lines.len(), 1, "{ended}");
+        lines[0].clone()
+    }
+}
+
+/// Three people who were written, after the first run.
+async fn three() -> (Desk, WawpServer) {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    server.forget_calls();
+    (desk, server)
+}
+
+/// The fields of a summary beside its type.
+fn fields<const N: usize>(line: &Value, keys: [&str; N]) -> [u64; N] {
+    keys.map(|key| line[key].as_u64().unwrap_or_else(|| panic!("{key} in {line}")))
+}
+
+#[tokio::test]
+async fn each_command_has_a_help_that_fits_80_columns_and_shows_what_it_heeds() {
+    let desk = Desk::new();
+    let all = desk.run("--help").await.with(0);
+    for command in COMMANDS {
+        assert!(all.out.contains(&format!("\n  {command} ")), "{command} is not in the help\n{all}");
+        let help = desk.run(&format!("{command} --help")).await.with(0);
+        assert!(help.out.contains(&format!("Usage: sync_job {command}")), "{help}");
+        for line in all.out.lines().chain(help.out.lines()) {
+            assert!(line.chars().count() <= 80, "{command}: {line}");
+        }
+        let reads_crm = ["run", "plan", "adopt"].contains(&command);
+        assert_eq!(help.out.contains("--crm <FILE>"), reads_crm, "{help}");
+        assert!(help.out.contains("--ledger <FILE>") && help.out.contains("--json"), "{help}");
+    }
+    assert_eq!(desk.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_typo_is_told_what_was_meant() {
+    let desk = Desk::new();
+    for (args, words) in [
+        (&["pln"][..], "a similar subcommand exists: 'plan'"),
+        (&["explian", "Bob"], "a similar subcommand exists: 'explain'"),
+        (&["plan", "--crmm", "x"], "a similar argument exists: '--crm'"),
+        (&["--policy", "aks"], "--policy: \"aks\" is none of crm-wins, ask, if-raw"),
+        (&["retry", "--reason", "refusd"], "is none of refused, competing, drifted, contested; did you mean refused?"),
+        (&["retry", "--reason"], "--reason"),
+        (&["retry"], "not provided: <CONTACT|--reason <REASON>|--all>"),
+        (&["retry", "Bob", "--all"], "cannot be used with"),
+        (&["explain"], "not provided: <CONTACT>"),
+        (&["hold"], "not provided: <CONTACT>"),
+        (&["release"], "not provided: <CONTACT>"),
+        (&["parked", "Bob"], "unexpected argument 'Bob'"),
+        (&["adopt", "--ledger", "memory"], "adopt: a ledger in memory would lose what is found"),
+    ] {
+        end(desk.job(args)).await.was_refused(words);
+    }
+    assert_eq!(desk.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn without_a_ledger_there_is_nobody_to_ask_about_and_none_is_made() {
+    let desk = Desk::new();
+    for command in ["explain Bob", "hold Bob", "release Bob", "parked", "retry --all", "runs", "status"] {
+        desk.run(command).await.was_refused("there is no ledger sync_job.ledger; name that of the runs with --ledger");
+        desk.run(&format!("{command} --ledger memory")).await.was_refused("a ledger in memory knows nobody");
+        let mut job = desk.job(command.split(' '));
+        job.env("WAWP_ACCESS_TOKEN", "s3cret");
+        end(job).await.was_refused("name the instance with --instance");
+    }
+    assert_eq!(desk.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_there_on_the_first_day_is_adopted_and_only_the_difference_is_written() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    server.seed([Entry::saved(&chat(0), "Bob 0"), Entry::saved(&chat(1), "Robert")]);
+    let ended = desk.run_at(&server, "adopt --json").await.with(0);
+    let last = ended.summary();
+    assert_eq!(fields(&last, ["adopted", "different", "calls"]), [1, 1, 0], "{ended}");
+    assert_eq!((last["type"].as_str(), last["run"].is_u64()), (Some("summary"), true), "{ended}");
+    assert_eq!(ended.lines()[0]["command"], "adopt", "{ended}");
+    assert!(!ended.out.contains("\"change\""), "what is due before the read is no news\n{ended}");
+    assert_eq!(server.calls(), []);
+    let again = desk.run_at(&server, "adopt").await.with(0);
+    again.says("2 entries read, 1 adopted, 1 different; 0 calls");
+    let plan = desk.run_at(&server, "plan").await.with(2);
+    plan.says("~ 12025550001@c.us: \"Robert\" -> \"Bob 1\"").says("1 unchanged").says("2 calls");
+    desk.run_at(&server, "run").await.with(0).says("1 created, 1 renamed, 1 unchanged");
+    assert_people(&server, 3, "Bob");
+    desk.run_at(&server, "plan").await.with(0).says("0 calls");
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_used_are_told_and_need_a_person_on_the_first_day_too() {
+    let (desk, server) = (Desk::new(), WawpServer::start().await);
+    desk.write("crm.csv", "id,first_name,phone\n1,Ada,+12025550001\n2,Bo\u{202e},none\n");
+    server.seed([Entry::saved(&chat(1), "Ada")]);
+    let ended = desk.run_at(&server, "adopt").await.with(3).says("1 adopted").says("(bad_phone)");
+    assert!(!ended.out.contains('\u{202e}'), "{ended}");
+}
+
+#[tokio::test]
+async fn rows_that_a_guardrail_stops_are_not_adopted_and_the_summary_is_that_of_a_run() {
+    let (desk, server) = (Desk::with_people(40, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    desk.write("crm.csv", &people(5, "Bob"));
+    let stopped = desk.run_at(&server, "adopt --json").await.with(1);
+    assert_eq!(stopped.summary()["guardrail"], "missing_rows", "{stopped}");
+    stopped.complains("stopped before the first call");
+}
+
+#[tokio::test]
+async fn a_refresh_counts_what_others_saved_and_the_policy_says_what_becomes_of_it() {
+    for (policy, code, name) in [("crm-wins", 0, "Bob 0"), ("ask", 3, "Mum"), ("if-raw", 0, "Mum")] {
+        let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+        let policy = format!("--policy {policy}");
+        desk.run_at(&server, &policy).await.with(0);
+        server.rename_on_phone(&chat(0), "Mum");
+        // No policy is named: that of the run stays.
+        let found = desk.run_at(&server, "refresh --json").await.with(code);
+        assert_eq!(fields(&found.summary(), ["read", "drifted", "run"]), [3, 1, 2], "{policy}\n{found}");
+        let expected = u64::from(code == 3);
+        let status = desk.ask_json(&server, &["status"], 0).await;
+        assert_eq!(
+            (&status["parked"], status["policy"].as_str()),
+            (&expected.into(), policy.strip_prefix("--policy "))
+        );
+        desk.run_at(&server, &policy).await.with(code);
+        server.assert_contact(&chat(0), name);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_needs_no_export_and_tells_of_an_instance_that_may_not_be_called() {
+    let (desk, server) = three().await;
+    let job = |args: &[&str]| {
+        let mut job = desk.job(args);
+        job.args(["--rate", "0", "--wait", "0", "--base-url", &server.url(), "--instance", server.instance().as_str()]);
+        job.env("WAWP_ACCESS_TOKEN", server.token());
+        end(job)
+    };
+    job(&["refresh"]).await.with(0).says("3 entries read, 0 drifted; 3 as wanted, 0 different; 0 calls");
+    server.revoke_token();
+    for command in [&["refresh", "--json"][..], &["adopt", "--json", "--crm", "crm.csv"]] {
+        let refused = job(command).await.with(1);
+        let last = refused.summary();
+        assert_eq!(last["gate"], "unauthorized", "{refused}");
+        assert!(last["hint"].as_str().is_some_and(|hint| hint.contains("WAWP_ACCESS_TOKEN")), "{refused}");
+        refused.complains("the access token was refused");
+    }
+}
+
+#[tokio::test]
+async fn a_contact_is_found_by_whatever_a_person_has_of_it() {
+    let (desk, server) = three().await;
+    for words in [
+        &["+1 202 555 0001"][..],
+        &["12025550001"],
+        &["+1", "(202)", "555-0001"],
+        &["12025550001@c.us"],
+        &["crm-1"],
+        &["bOB 1"],
+        &["ob", "1"],
+        &["(202) 555-0001", "--region", "US"],
+        &["2025550001", "--region", "US"],
+    ] {
+        let told = desk.ask(&server, &[&["explain"], words].concat()).await.with(0);
+        let first = "12025550001@c.us (in_sync): the address book shows the name that the CRM wants\n";
+        assert!(told.out.starts_with(first), "{words:?}\n{told}");
+        told.says("row \"crm-1\" of the CRM wants \"Bob 1\"").says("\"Bob 1\" accepted (run 1)");
+    }
+    for words in ["Zoe", "+12025559999", "crm-9", "(202) 555-0001"] {
+        for command in ["explain", "hold", "release", "retry"] {
+            desk.ask(&server, &[command, words]).await.was_refused(&format!("nobody is known as \"{words}\""));
+        }
+    }
+    assert_eq!(server.calls(), []);
+}
+
+#[tokio::test]
+async fn a_story_for_a_script_is_one_object() {
+    let (desk, server) = three().await;
+    let story = desk.ask_json(&server, &["explain", "crm-2"], 0).await;
+    assert_eq!((&story["chat"], &story["status"]), (&"12025550002@c.us".into(), &"in_sync".into()), "{story}");
+    assert_eq!(story["why"], "the address book shows the name that the CRM wants");
+    let happened = story["story"].as_array().unwrap();
+    assert!(happened.iter().any(|one| one["what"] == "\"Bob 2\" accepted (run 1)" && one["at"].is_u64()), "{story}");
+}
+
+#[tokio::test]
+async fn a_name_of_several_lists_them_and_does_nothing() {
+    let (desk, server) = (Desk::with_people(12, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    for command in ["explain", "hold", "release", "retry"] {
+        let ended = desk.ask(&server, &[command, "bob 1"]).await.with(1);
+        let listed: Vec<_> = ended.out.lines().collect();
+        let rows =
+            ["+12025550001  crm-1   \"Bob 1\"", "+12025550010  crm-10  \"Bob 10\"", "+12025550011  crm-11  \"Bob 11\""];
+        assert_eq!(listed, rows, "{ended}");
+        ended.complains("3 contacts match \"bob 1\"; be more exact");
+    }
+    let ended = desk.ask(&server, &["explain", "bob", "--json"]).await.with(1);
+    assert_eq!((ended.out.as_str(), ended.err.lines().count()), ("", 11), "{ended}");
+    ended.complains("more than 10 contacts match");
+    let status = desk.ask_json(&server, &["status"], 0).await;
+    assert_eq!(fields(&status, ["records", "in_sync", "held"]), [12, 12, 0]);
+}
+
+#[tokio::test]
+async fn a_contact_that_is_held_is_left_out_until_it_is_released() {
+    let (desk, server) = three().await;
+    desk.ask(&server, &["hold", "crm-1"]).await.with(0).says("+12025550001 \"Bob 1\": held: no name is written");
+    desk.ask(&server, &["hold", "Bob 1"]).await.with(0).says("was held already");
+    desk.write("crm.csv", &people(3, "Robert"));
+    desk.run_at(&server, "").await.with(3).says("2 renamed").says("1 held");
+    server.assert_contact(&chat(1), "Bob 1");
+    assert_eq!(server.calls_for(&chat(1)), []);
+
+    let listed = desk.ask(&server, &["parked"]).await.with(3);
+    let line = "+12025550001  crm-1  by_hand  \"Bob 1\" -> \"Robert 1\"  left as it is, because a person said so; \
+                release it to go on\n";
+    assert_eq!(listed.out, line);
+    let story = desk.ask_json(&server, &["explain", "crm-1"], 0).await;
+    assert_eq!(story["status"], "held");
+
+    let released = desk.ask_json(&server, &["release", "+12025550001"], 0).await;
+    let done = ["command", "chat", "changed", "status"].map(|key| released[key].clone());
+    assert_eq!(json!(done), json!(["release", "12025550001@c.us", true, "due"]), "{released}");
+    assert_eq!(desk.ask_json(&server, &["release", "crm-1"], 0).await["changed"], false);
+    desk.run_at(&server, "").await.with(0).says("1 renamed, 2 unchanged");
+    assert_people(&server, 3, "Robert");
+}
+
+#[tokio::test]
+async fn what_was_refused_is_listed_and_tried_again_when_a_person_says_so() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    desk.ask(&server, &["parked"]).await.with(0).says("nobody waits for a person");
+    assert_eq!(desk.ask(&server, &["parked", "--json"]).await.with(0).out, "");
+    let retries = [&["retry", "crm-1"][..], &["retry", "--reason", "refused"], &["retry", "--all"]];
+    for (n, retry) in retries.into_iter().enumerate() {
+        let name = format!("Robert{n}");
+        desk.write("crm.csv", &people(3, &name));
+        server.on_update(&chat(1)).answer(Answer::invalid_param("not\u{202e} now")).once();
+        desk.run_at(&server, "").await.with(3).says("1 parked");
+        let listed = desk.ask(&server, &["parked"]).await.with(3);
+        assert!(
+            listed.out.starts_with("+12025550001  crm-1  refused  \"") && !listed.out.contains('\u{202e}'),
+            "{listed}"
+        );
+        let listed = listed.says(&format!("-> \"{name} 1\"  the server refused the name")).says("(the server said: ");
+        assert_eq!(listed.out.lines().count(), 1, "{listed}");
+        let waiting = desk.ask_json(&server, &["parked"], 3).await;
+        let told = ["chat", "crm_ids", "wanted", "state", "reason"].map(|key| waiting[key].clone());
+        assert_eq!(json!(told), json!(["12025550001@c.us", ["crm-1"], format!("{name} 1"), "parked", "refused"]));
+
+        let calls = server.calls().len();
+        desk.run_at(&server, "").await.with(3).says("; 0 calls");
+        desk.ask(&server, &["retry", "--reason", "drifted"]).await.with(0).says("tries 0 contacts again");
+        desk.ask(&server, retry).await.with(0).says(" again");
+        assert_eq!(server.calls().len(), calls, "only a run calls");
+        desk.run_at(&server, "").await.with(0).says("1 renamed").says("; 1 call,");
+        assert_people(&server, 3, &name);
+    }
+    desk.ask(&server, &["retry", "crm-1"]).await.with(0).says("is not parked");
+    assert_eq!(desk.ask_json(&server, &["retry", "--all"], 0).await, json!({"command": "retry", "changed": 0}));
+}
+
+#[tokio::test]
+async fn a_changed_name_waits_for_a_release() {
+    let (desk, server) = (Desk::with_people(2, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "--policy ask").await.with(0);
+    server.rename_on_phone(&chat(0), "M\u{202e}um");
+    desk.run_at(&server, "refresh --policy ask").await.with(3).says("1 drifted");
+    let listed = desk.ask(&server, &["parked"]).await.with(3).says("drifted  \"M\\u{202e}um\" -> \"Bob 0\"");
+    assert!(!listed.out.contains('\u{202e}'), "{listed}");
+    desk.ask(&server, &["retry", "crm-0"]).await.with(0).says("not tried again: somebody saved another name");
+    desk.ask(&server, &["release", "crm-0"]).await.with(0).says("released: the next run writes the CRM's name");
+    desk.run_at(&server, "--policy ask").await.with(0).says("1 renamed");
+    server.assert_contact(&chat(0), "Bob 0");
+}
+
+#[tokio::test]
+async fn runs_are_listed_newest_first_with_their_counts() {
+    let (desk, server) = three().await;
+    desk.run_at(&server, "refresh").await.with(0);
+    desk.write("crm.csv", &people(3, "Robert"));
+    desk.run_at(&server, "--yes").await.with(0);
+    let listed = desk.ask(&server, &["runs"]).await.with(0);
+    let lines: Vec<_> = listed.out.lines().collect();
+    assert_eq!(lines.len(), 3, "{listed}");
+    for (line, (number, counts)) in lines.iter().zip([
+        ("3", "0 created, 3 renamed, 0 unchanged"),
+        ("2", "3 entries read, 0 drifted, 0 different"),
+        ("1", "3 created, 0 renamed, 0 unchanged"),
+    ]) {
+        assert!(line.starts_with(&format!("{number}  20")) && line.contains(" UTC  "), "{listed}");
+        assert!(line.contains(counts), "{counts}\n{listed}");
+    }
+    let ended = desk.ask(&server, &["runs", "--json"]).await.with(0);
+    let runs = ended.lines();
+    assert_eq!(runs.iter().map(|run| run["run"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!((&runs[0]["summary"]["renamed"], &runs[2]["summary"]["created"]), (&3.into(), &3.into()), "{ended}");
+    assert!(runs.iter().all(|run| run["ended"].as_u64() >= run["began"].as_u64() && run["began"].is_u64()), "{ended}");
+}
+
+#[tokio::test]
+async fn the_status_counts_the_contacts_and_tells_of_a_wait_and_of_the_last_run() {
+    let (desk, server) = three().await;
+    let told = desk.ask(&server, &["status"]).await.with(0);
+    let told = told.says("contacts  3: 3 in sync, 0 due, 0 held, 0 parked; 3 have a name\n");
+    let told = told.says("calls     does not ask to wait\n").says("policy    crm-wins\n");
+    assert!(told.out.contains("last run  1, 20") && told.out.contains("3 created"), "{told}");
+
+    desk.write("crm.csv", &people(5, "Bob"));
+    server.on_any_update().answer(Answer::too_many_requests(std::time::Duration::from_secs(900))).once();
+    desk.run_at(&server, "--wait 0").await.with(3);
+    desk.ask(&server, &["hold", "crm-4"]).await.with(0);
+    let status = desk.ask_json(&server, &["status"], 0).await;
+    let counts = fields(&status, ["records", "known", "in_sync", "due", "held", "parked"]);
+    assert_eq!(counts, [5, 3, 3, 1, 1, 0], "{status}");
+    assert_eq!((&status["wait"]["kind"], &status["last_run"]["run"]), (&"rate_limited".into(), &2.into()), "{status}");
+    assert_eq!(status["last_run"]["summary"]["gated"], 2, "{status}");
+    desk.ask(&server, &["status"]).await.with(0).says("asks to wait until 20").says("too many calls");
+}
+
+/// With neither a server nor an account, the records are those of the stand-in's runs, in the default ledger or in the one named.
+#[tokio::test]
+async fn the_stand_ins_records_are_found_without_any_setting() {
+    for ledger in ["", " --ledger other.ledger"] {
+        let desk = Desk::with_people(2, "Bob");
+        desk.run(&format!("adopt --crm crm.csv{ledger}"))
+            .await
+            .with(0)
+            .says("0 entries read, 0 adopted, 0 different; 0 calls");
+        desk.run(&format!("--crm crm.csv{ledger}")).await.with(0).says("2 created");
+        desk.run(&format!("explain Bob 1{ledger}")).await.with(0).says("12025550001@c.us (in_sync)");
+        desk.run(&format!("hold crm-1{ledger}")).await.with(0).says("held");
+        desk.write("crm.csv", &people(2, "Robert"));
+        let run = format!("--crm crm.csv{ledger} run --json");
+        assert_eq!(fields(&desk.run(&run).await.with(3).summary(), ["renamed", "held"]), [1, 1]);
+        desk.run(&format!("refresh{ledger}")).await.with(0).says("2 entries read, 0 drifted");
+        desk.run(&format!("status{ledger}")).await.with(0).says("instance  stand-in").says("1 held");
+        desk.run(&format!("runs{ledger}")).await.with(0).says("1 renamed").says("2 created");
+    }
+}
