@@ -72,7 +72,7 @@ pub(crate) enum Command {
         contact: Vec<String>,
         #[arg(
             long, group = "which", hide_possible_values = true,
-            value_parser = PossibleValuesParser::new(REASONS).map(reason),
+            value_parser = PossibleValuesParser::new(REASONS).map(|word| reason(&word)),
             help = "those parked for this reason: refused, competing,\ndrifted, contested"
         )]
         reason: Option<Park>,
@@ -169,7 +169,7 @@ struct Options {
     tags: Option<Funnel>,
     #[arg(
         long, global = true, value_name = "WHO", hide_possible_values = true,
-        value_parser = PossibleValuesParser::new(POLICIES).map(policy),
+        value_parser = PossibleValuesParser::new(POLICIES).map(|word| policy(&word)),
         help = "what becomes of names that others save over ours:\n\
                 crm-wins  ours is sent again\n\
                 ask       a person decides, see `parked`\n\
@@ -203,7 +203,7 @@ struct Options {
     intake_only: bool,
     #[arg(
         long, global = true, value_name = "WHEN", hide_possible_values = true,
-        value_parser = PossibleValuesParser::new(["if-possible", "always", "never"]).map(look_first),
+        value_parser = PossibleValuesParser::new(["if-possible", "always", "never"]).map(|word| look_first(&word)),
         help = "read a name before it is overwritten: if-possible,\nalways, never [if-possible]"
     )]
     look_first: Option<LookFirst>,
@@ -226,8 +226,8 @@ struct Options {
 
 const POLICIES: [&str; 3] = ["crm-wins", "ask", "if-raw"];
 
-fn policy(word: String) -> Drift {
-    match &*word {
+fn policy(word: &str) -> Drift {
+    match word {
         "ask" => Drift::Ask,
         "if-raw" => Drift::IfRaw,
         _ => Drift::CrmWins,
@@ -244,8 +244,8 @@ pub(crate) fn policy_word(policy: Drift) -> &'static str {
 
 const REASONS: [&str; 4] = ["refused", "competing", "drifted", "contested"];
 
-fn reason(word: String) -> Park {
-    match &*word {
+fn reason(word: &str) -> Park {
+    match word {
         "competing" => Park::Competing,
         "drifted" => Park::Drifted,
         "contested" => Park::Contested,
@@ -253,8 +253,8 @@ fn reason(word: String) -> Park {
     }
 }
 
-fn look_first(word: String) -> LookFirst {
-    match &*word {
+fn look_first(word: &str) -> LookFirst {
+    match word {
         "always" => LookFirst::Always,
         "never" => LookFirst::Never,
         _ => LookFirst::IfPossible,

@@ -163,7 +163,9 @@ impl<'a> Desk<'a> {
     async fn parked(&self) -> Result<u8, AnyError> {
         let waiting = self.sync.waiting().await?;
         if self.view.is_json() {
-            waiting.iter().for_each(|contact| self.view.answer(contact, ""));
+            for contact in &waiting {
+                self.view.answer(contact, "");
+            }
         } else if waiting.is_empty() {
             self.view.say("nobody waits for a person");
         } else {
@@ -175,7 +177,9 @@ impl<'a> Desk<'a> {
     async fn runs(&self) -> Result<u8, AnyError> {
         let runs = self.ledger.runs(&self.instance, RUNS).await?;
         if self.view.is_json() {
-            runs.iter().for_each(|run| self.view.answer(&Ran::of(run), ""));
+            for run in &runs {
+                self.view.answer(&Ran::of(run), "");
+            }
         } else if runs.is_empty() {
             self.view.say("nothing ran yet");
         } else {
