@@ -14,17 +14,19 @@ mod signals;
 #[path = "sync_job/view.rs"]
 mod view;
 
-use std::{error::Error, process::ExitCode, sync::Arc};
+use std::{error::Error, path::PathBuf, process::ExitCode, sync::Arc};
 
 use wawp_contacts::{
-    Client, ContactSync, ErrorClass, ErrorKind,
+    ChatId, Client, ClientBuilder, ContactSync, ErrorClass, ErrorKind, Pace,
     book::AddressBook,
+    client::doctor::Doctor,
     crm::Feed,
     ledger::{Ledger, MemoryLedger, Query, SqliteLedger},
     naming::Naming,
     record::Drift,
-    sync::{Guardrail, Guardrails, Refresh, Report},
+    sync::{Guardrail, Guardrails, Page, Refresh, Report, RunLog},
     testkit::{Entry, WawpServer},
+    time::{Clock, Timestamp},
 };
 
 use crate::{
@@ -78,13 +80,18 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
         _ => Stop::never(),
     };
     let rows = if args.command.reads_crm() { Some(export::open(args, &stop).await?) } else { None };
-    let (client, stand_in) = connect(args).await?;
+    let (builder, stand_in) = connect(args).await?;
+    if let Command::Doctor { write_test } = &args.command {
+        return examine(&view, builder, write_test.clone()).await;
+    }
+    let client = builder.build().map_err(|error| in_words_of_the_job(&explain(&error)))?;
     let ledger = open_ledger(args).await?;
     if let Some(server) = &stand_in {
         seed(server, &*ledger).await?;
     }
     view.begin(args);
-    let watch = Arc::clone(&view);
+    let (watch, page) = (Arc::clone(&view), Paper::new(args));
+    let log = page.log.clone();
     let policy = match args.policy {
         Some(policy) => policy,
         None if args.command.reads_crm() => Drift::default(),
@@ -97,7 +104,13 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
         .max_wait(args.wait)
         .look_first(args.look_first)
         .guardrails(if args.yes { Guardrails::off() } else { Guardrails::default() })
-        .observer(move |progress| watch.progress(progress));
+        .observer(move |progress| {
+            log.note(progress);
+            watch.progress(progress);
+        });
+    if let Command::Undo { run } = args.command {
+        return undo(args, &view, &sync, &page, run).await;
+    }
     let Some(rows) = rows else {
         let found = sync.refresh().await?;
         view.refresh(&found);
@@ -109,6 +122,7 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
         Command::Plan => {
             let plan = sync.plan(feed).await?;
             view.plan(&plan);
+            page.write(plan.page())?;
             check_set_up(args, plan.gate, plan.hint.as_deref())?;
             let needs_person = plan.summary.needs_person() || plan.guardrail.is_some();
             let changes = plan.summary.has_changes() || plan.summary.gated > 0;
@@ -130,11 +144,61 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
             let report =
                 if args.intake_only { sync.intake(feed).await? } else { sync.run_until(feed, stop.told()).await? };
             view.report(&report);
+            page.write(report.page())?;
             check_guardrail(report.guardrail.as_ref())?;
             check_set_up(args, report.gate, report.hint.as_deref())?;
             Ok(if report.stopped || needs_person(&report, args) { 3 } else { 0 })
         }
     }
+}
+
+/// The page that shows what happened, if one was asked for.
+struct Paper {
+    path: Option<PathBuf>,
+    began: Timestamp,
+    pace: Pace,
+    log: RunLog,
+}
+
+impl Paper {
+    fn new(args: &Args) -> Self {
+        let (began, log) = (Clock::system().now(), RunLog::default());
+        Self { path: args.report.clone(), began, pace: args.pace(), log }
+    }
+
+    fn write(&self, page: Page<'_>) -> Result<(), AnyError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let page = page.at(self.began).paced(self.pace).with_log(&self.log).to_string();
+        std::fs::write(path, page).map_err(|error| format!("the report {}: {error}", path.display()).into())
+    }
+}
+
+/// Takes a run back, once a person has seen what that would do.
+async fn undo(args: &Args, view: &View, sync: &ContactSync, page: &Paper, run: u64) -> Result<u8, AnyError> {
+    if !args.yes {
+        let (undo, plan) = sync.plan_undo(run).await?;
+        view.planned_undo(run, &undo, &plan);
+        page.write(plan.page().undoing(run))?;
+        return Err(format!("nothing was written yet; pass --yes to undo run {run}").into());
+    }
+    let (undo, report) = sync.undo(run).await?;
+    view.undo(run, &undo, &report);
+    page.write(report.page().undoing(run))?;
+    check_guardrail(report.guardrail.as_ref())?;
+    check_set_up(args, report.gate, report.hint.as_deref())?;
+    Ok(if needs_person(&report, args) { 3 } else { 0 })
+}
+
+/// Finds out what is true for this server and account.
+async fn examine(view: &View, builder: ClientBuilder, write_test: Option<ChatId>) -> Result<u8, AnyError> {
+    let doctor = Doctor::new(builder);
+    let doctor = match write_test {
+        Some(chat) => doctor.write_test(chat),
+        None => doctor,
+    };
+    let diagnosis = doctor.examine().await.map_err(|error| in_words_of_the_job(&explain(&error)))?;
+    view.diagnosis(&diagnosis);
+    Ok(u8::from(!diagnosis.is_well()))
 }
 
 /// An address book that was not read, or not to its end, is an error.
@@ -193,17 +257,20 @@ const STAND_IN: &str = "stand-in";
 
 const NO_INSTANCE: &str = "name the instance with --instance or WAWP_INSTANCE_ID";
 
-/// A client of the server that was named, or of a stand-in server, which lives as long as what comes with it.
-async fn connect(args: &Args) -> Result<(Client, Option<WawpServer>), AnyError> {
+/// What makes a client of the server that was named, or of a stand-in server, which lives as long as what comes with it.
+async fn connect(args: &Args) -> Result<(ClientBuilder, Option<WawpServer>), AnyError> {
+    let styled = |builder: ClientBuilder| {
+        let builder = args.route.into_iter().fold(builder, ClientBuilder::route);
+        args.credentials.into_iter().fold(builder, ClientBuilder::credentials).pace(args.pace())
+    };
     if let Some(url) = args.server() {
         let instance = args.instance.clone().ok_or(NO_INSTANCE)?;
         let token = env("WAWP_ACCESS_TOKEN").ok_or("set WAWP_ACCESS_TOKEN to the access token of the instance")?;
-        let client = Client::builder(instance, token).base_url(url).pace(args.pace()).build();
-        return Ok((client.map_err(|error| in_words_of_the_job(&explain(&error)))?, None));
+        return Ok((styled(Client::builder(instance, token).base_url(url)), None));
     }
     let server = WawpServer::start_as(STAND_IN.parse()?).await;
-    let client = Client::builder(server.instance().clone(), server.token()).base_url(server.url());
-    Ok((client.pace(args.pace()).build()?, Some(server)))
+    let builder = Client::builder(server.instance().clone(), server.token()).base_url(server.url());
+    Ok((styled(builder), Some(server)))
 }
 
 /// Lets the stand-in's address book start from what the ledger calls sent, so that a second run is truthful.

@@ -12,7 +12,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use wawp_contacts::{
-    InstanceId, Pace, Region,
+    ChatId, Credentials, InstanceId, Pace, Region, Route,
     naming::{Funnel, FunnelError},
     record::{Drift, Park},
     sync::LookFirst,
@@ -57,6 +57,20 @@ pub(crate) enum Command {
     Adopt,
     /// Read what the address book shows; writes no name
     Refresh,
+    /// Give contacts the names back that they had before a run
+    Undo {
+        #[arg(help = "the run's number, see `runs`")]
+        run: u64,
+    },
+    /// Find out what is true for your server, and which flags fit
+    Doctor {
+        #[arg(
+            long,
+            value_name = "CONTACT",
+            help = "set the name of this contact, read it back, and put it\nback as it was"
+        )]
+        write_test: Option<ChatId>,
+    },
     /// Tell the story of one contact, and why it shows what it shows
     Explain(Contact),
     /// Leave one contact as it is, whatever the CRM says
@@ -107,6 +121,8 @@ impl Command {
             Self::Plan => "plan",
             Self::Adopt => "adopt",
             Self::Refresh => "refresh",
+            Self::Undo { .. } => "undo",
+            Self::Doctor { .. } => "doctor",
             Self::Explain(_) => "explain",
             Self::Hold(_) => "hold",
             Self::Release(_) => "release",
@@ -123,7 +139,7 @@ impl Command {
 
     /// Whether it asks the server anything; the others need the ledger only.
     pub(crate) fn calls(&self) -> bool {
-        self.reads_crm() || *self == Self::Refresh
+        self.reads_crm() || matches!(self, Self::Refresh | Self::Undo { .. } | Self::Doctor { .. })
     }
 }
 
@@ -157,6 +173,22 @@ struct Options {
     base_url: Option<String>,
     #[arg(long, global = true, value_name = "ID", help = "the Wawp instance, or WAWP_INSTANCE_ID")]
     instance: Option<InstanceId>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHICH",
+        help = "the route that sets a name: update, put-contact\n[update]"
+    )]
+    route: Option<Route>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "STYLE",
+        help = "where instance and token go: body, query, bearer,\nheader [body; query with put-contact]"
+    )]
+    credentials: Option<Credentials>,
+    #[arg(long, global = true, value_name = "FILE", help = "writes a page to look at (HTML)")]
+    report: Option<PathBuf>,
     #[arg(long, global = true, value_name = "CC", help = "country of phone numbers written without one, such\nas JP")]
     region: Option<Region>,
     #[arg(
@@ -285,6 +317,10 @@ pub(crate) struct Args {
     pub(crate) ledger: Option<PathBuf>,
     base_url: Option<String>,
     pub(crate) instance: Option<InstanceId>,
+    pub(crate) route: Option<Route>,
+    pub(crate) credentials: Option<Credentials>,
+    /// Where the page goes that shows what happened.
+    pub(crate) report: Option<PathBuf>,
     /// Whether there is an access token; the token itself is kept by nobody but the client.
     has_token: bool,
     pub(crate) region: Option<Region>,
@@ -327,6 +363,9 @@ impl Args {
             ledger: (options.ledger != Path::new("memory")).then_some(options.ledger),
             base_url: options.base_url.or_else(|| env("WAWP_BASE_URL")),
             instance: instance.map_err(|error| NoArgs::Wrong(format!("WAWP_INSTANCE_ID: {error}")))?,
+            route: options.route,
+            credentials: options.credentials,
+            report: options.report,
             has_token: env("WAWP_ACCESS_TOKEN").is_some(),
             region: options.region,
             funnel: options.tags,
@@ -403,48 +442,22 @@ fn line() -> clap::Command {
     line.after_help(format!("{}\n\n{EXIT_CODES}", Line::command().get_after_help().cloned().unwrap_or_default()))
 }
 
-fn shown(command: &str) -> &'static [&'static str] {
+fn shown(command: &str) -> Vec<&'static str> {
+    let server = ["ledger", "base_url", "instance", "route", "credentials", "rate", "json"];
+    let rows = ["crm", "region", "tags", "changes"];
     match command {
-        "run" => &[
-            "crm",
-            "ledger",
-            "base_url",
-            "instance",
-            "region",
-            "tags",
-            "policy",
-            "rate",
-            "in_flight",
-            "changes",
-            "intake_only",
-            "look_first",
-            "wait",
-            "json",
-            "yes",
-        ],
-        "plan" => &[
-            "crm",
-            "ledger",
-            "base_url",
-            "instance",
-            "region",
-            "tags",
-            "policy",
-            "rate",
-            "changes",
-            "look_first",
-            "wait",
-            "json",
-            "yes",
-        ],
-        "adopt" => &[
-            "crm", "ledger", "base_url", "instance", "region", "tags", "policy", "rate", "changes", "wait", "json",
-            "yes",
-        ],
-        "refresh" => &["ledger", "base_url", "instance", "policy", "rate", "wait", "json", "yes"],
-        "explain" => &["ledger", "instance", "region", "json"],
-        "hold" | "release" | "retry" => &["ledger", "instance", "region", "policy", "json"],
-        _ => &["ledger", "instance", "json"],
+        "run" => {
+            let only = ["policy", "in_flight", "intake_only", "look_first", "wait", "yes", "report"];
+            [&server[..], &rows, &only].concat()
+        }
+        "plan" => [&server[..], &rows, &["policy", "look_first", "wait", "yes", "report"]].concat(),
+        "adopt" => [&server[..], &rows, &["policy", "wait", "yes"]].concat(),
+        "refresh" => [&server[..], &["policy", "wait", "yes"]].concat(),
+        "undo" => [&server[..], &["policy", "in_flight", "wait", "yes", "report"]].concat(),
+        "doctor" => server[1..].to_vec(),
+        "explain" => vec!["ledger", "instance", "region", "json"],
+        "hold" | "release" | "retry" => vec!["ledger", "instance", "region", "policy", "json"],
+        _ => vec!["ledger", "instance", "json"],
     }
 }
 

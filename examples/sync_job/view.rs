@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wawp_contacts::{
     ErrorClass, ErrorKind,
-    sync::{Change, Guardrail, Notes, Outcome, Plan, Progress, Refresh, Report, Summary},
+    client::doctor::Diagnosis,
+    sync::{Change, Guardrail, Notes, Outcome, Plan, Progress, Refresh, Report, Summary, Undo},
     time::Clock,
 };
 
@@ -177,6 +178,47 @@ impl View {
         self.say(&format!(
             "run {run}: {read} entries read, {drifted} drifted; {matching} as wanted, {different} different; 0 calls"
         ));
+    }
+
+    pub(crate) fn planned_undo(&self, run: u64, undo: &Undo, plan: &Plan) {
+        if self.is_json {
+            plan.changes.iter().for_each(print_change);
+        } else {
+            self.say_lines(&plan.to_string());
+        }
+        self.undone(run, undo, plan.summary.calls, None);
+    }
+
+    pub(crate) fn undo(&self, run: u64, undo: &Undo, report: &Report) {
+        if !self.is_json {
+            self.report(report);
+        }
+        self.undone(run, undo, report.summary.calls, Some(report.run));
+    }
+
+    fn undone(&self, run: u64, undo: &Undo, calls: u64, by: Option<u64>) {
+        let Undo { restored, edited_since, superseded, .. } = undo;
+        if self.is_json {
+            let summary = json!({
+                "undone": run, "restored": restored, "edited_since": edited_since.len(), "superseded": superseded.len(),
+                "calls": calls, "run": by,
+            });
+            return print_line("summary", &summary);
+        }
+        let will = if by.is_some() { "are" } else { "would be" };
+        self.say(&format!(
+            "undo of run {run}: {restored} names {will} given back, {} edited since stay, {} changed otherwise stay",
+            edited_since.len(),
+            superseded.len()
+        ));
+    }
+
+    pub(crate) fn diagnosis(&self, diagnosis: &Diagnosis) {
+        if self.is_json {
+            print_json(diagnosis);
+        } else {
+            self.say_lines(&diagnosis.to_string());
+        }
     }
 
     /// Several lines that are safe to show as they are.

@@ -64,10 +64,10 @@ impl ContactSync {
     /// ```
     /// # #[cfg(feature = "testkit")]
     /// # tokio::runtime::Runtime::new()?.block_on(async {
-    /// use wawp_contacts::{ContactSync, crm::{self, CrmContact}, ledger::MemoryLedger, naming::Naming, record::Drift, testkit::WawpServer};
+    /// use wawp_contacts::{ContactSync, crm::{self, CrmContact}, ledger::MemoryLedger, naming::{Funnel, Naming}, record::Drift, testkit::WawpServer};
     ///
     /// let server = WawpServer::start().await; // stands in for Wawp
-    /// let sync = ContactSync::new(server.client(), MemoryLedger::default(), Naming::default()).drift(Drift::Ask);
+    /// let sync = ContactSync::new(server.client(), MemoryLedger::default(), Naming::new(Funnel::none())).drift(Drift::Ask);
     /// let bob = || Ok(CrmContact::new("crm-1", "+1 202 555 0142".parse().unwrap()).named("Bob", ""));
     /// sync.run(crm::snapshot([bob()])).await?;
     ///
@@ -129,6 +129,9 @@ impl ContactSync {
             if found.guardrail.is_none() {
                 if run.is_other_account {
                     run.change_all(&mut Store::Ledger, &Event::AccountChanged).await?;
+                }
+                if run.state.drift != self.drift {
+                    run.change_all(&mut Store::Ledger, &Event::PolicyChanged).await?;
                 }
                 run.looked.adopts = adopts;
                 found.complete = run.look_at_book(&mut Store::Ledger).await?.is_some();

@@ -92,6 +92,17 @@ async fn another_policy_decides_anew_and_the_guardrails_weigh_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_under_another_policy_decides_anew_as_well() {
+    for world in World::each().await {
+        edited(&world, Drift::Ask).await;
+        let found = world.sync().refresh().await.unwrap();
+        assert_eq!(found.drifted, 1);
+        assert!(world.record(0).await.status.due_at().is_some(), "the policy is that the CRM wins by now");
+        assert_eq!(world.run(people(3, "Bob")).await.summary.calls, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_sends_the_name_of_the_crm_again() {
     for world in World::each().await {
         edited(&world, Drift::Ask).await;

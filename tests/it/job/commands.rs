@@ -5,8 +5,10 @@ use wawp_contacts::testkit::{Answer, Entry, WawpServer};
 
 use super::{Desk, Ended, assert_people, chat, end, people};
 
-const COMMANDS: [&str; 11] =
-    ["run", "plan", "adopt", "refresh", "explain", "hold", "release", "parked", "retry", "runs", "status"];
+const COMMANDS: [&str; 13] = [
+    "run", "plan", "adopt", "refresh", "undo", "doctor", "explain", "hold", "release", "parked", "retry", "runs",
+    "status",
+];
 
 impl Desk {
     /// Runs a command that calls nobody: no export, no server and no token, but the instance of the runs.
@@ -51,7 +53,8 @@ async fn each_command_has_a_help_that_fits_80_columns_and_shows_what_it_heeds() 
         }
         let reads_crm = ["run", "plan", "adopt"].contains(&command);
         assert_eq!(help.out.contains("--crm <FILE>"), reads_crm, "{help}");
-        assert!(help.out.contains("--ledger <FILE>") && help.out.contains("--json"), "{help}");
+        assert_eq!(help.out.contains("--ledger <FILE>"), command != "doctor", "{help}");
+        assert!(help.out.contains("--json"), "{help}");
     }
     assert_eq!(desk.files(), [""; 0]);
 }
@@ -69,6 +72,11 @@ async fn a_typo_is_told_what_was_meant() {
         (&["retry"], "not provided: <CONTACT|--reason <REASON>|--all>"),
         (&["retry", "Bob", "--all"], "cannot be used with"),
         (&["explain"], "not provided: <CONTACT>"),
+        (&["undo"], "not provided: <RUN>"),
+        (&["undo", "the last one"], "RUN"),
+        (&["doctor", "--write-test", "120363025246125486@g.us"], "--write-test"),
+        (&["--route", "post"], "a route is `update` or `put-contact`"),
+        (&["--credentials", "cookie"], "`body`, `query`, `bearer` or `header`"),
         (&["hold"], "not provided: <CONTACT>"),
         (&["release"], "not provided: <CONTACT>"),
         (&["parked", "Bob"], "unexpected argument 'Bob'"),
@@ -365,4 +373,55 @@ async fn the_stand_ins_records_are_found_without_any_setting() {
         desk.run(&format!("status{ledger}")).await.with(0).says("instance  stand-in").says("1 held");
         desk.run(&format!("runs{ledger}")).await.with(0).says("1 renamed").says("2 created");
     }
+}
+
+#[tokio::test]
+async fn an_undo_is_shown_first_and_done_once_a_person_says_yes() {
+    let (desk, server) = three().await;
+    desk.write("crm.csv", &people(3, "Rob"));
+    desk.run_at(&server, "").await.with(0);
+    server.forget_calls();
+    let shown = desk.run_at(&server, "undo 2").await.with(1);
+    assert!(shown.out.contains("3 names would be given back") && shown.err.contains("--yes"), "{shown}");
+    assert_eq!(server.calls().len(), 0);
+    let page = desk.path("undo.html");
+    let done = desk.run_at(&server, "undo 2 --yes --json --report undo.html").await.with(0);
+    let summary = done.lines().pop().unwrap();
+    assert_eq!(fields(&summary, ["undone", "restored", "edited_since", "calls", "run"]), [2, 3, 0, 3, 3]);
+    assert_people(&server, 3, "Bob");
+    assert!(std::fs::read_to_string(page).unwrap().to_lowercase().starts_with("<!doctype html>"));
+    server.forget_calls();
+    desk.run_at(&server, "").await.with(0);
+    assert_eq!(server.calls().len(), 0, "the same wish is not pushed again");
+    let nothing = desk.run_at(&server, "undo 77 --yes --json").await.with(0);
+    assert_eq!(fields(&nothing.lines().pop().unwrap(), ["restored", "calls"]), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_report_shows_a_plan_and_a_run_as_a_page() {
+    let (desk, server) = (Desk::with_people(2, "<script>Bob"), WawpServer::start().await);
+    desk.run_at(&server, "plan --report plan.html").await.with(2);
+    desk.run_at(&server, "--report run.html").await.with(0);
+    for file in ["plan.html", "run.html"] {
+        let page = std::fs::read_to_string(desk.path(file)).unwrap();
+        assert!(page.contains("&lt;script&gt;Bob") && !page.contains("<script"), "{file}");
+    }
+    let ended = desk.run_at(&server, "--report no/such/folder.html").await.with(1);
+    assert!(ended.err.contains("no/such/folder.html"), "{ended}");
+}
+
+#[tokio::test]
+async fn a_doctor_says_which_flags_fit_and_a_run_takes_them() {
+    let (desk, server) = (Desk::with_people(2, "Bob"), WawpServer::start().await);
+    server.take_only_credentials(wawp_contacts::Credentials::Bearer);
+    let diagnosis = desk.run_at(&server, "doctor --json").await.with(1).lines().pop().unwrap();
+    assert_eq!((&diagnosis["route"], &diagnosis["credentials"]), (&json!("update"), &json!("bearer")));
+    assert_eq!((&diagnosis["reads"], &diagnosis["session"]), (&json!(true), &json!("WORKING")));
+    let flags: Vec<&str> = diagnosis["flags"].as_array().unwrap().iter().map(|flag| flag.as_str().unwrap()).collect();
+    desk.run_at(&server, "").await.with(1);
+    desk.run_at(&server, &flags.join(" ")).await.with(0);
+    assert_people(&server, 2, "Bob");
+    let well = desk.run_at(&server, &format!("doctor {} --write-test {}", flags.join(" "), chat(0))).await.with(0);
+    assert!(well.out.contains("put back as it was") && well.out.contains("--credentials bearer"), "{well}");
+    assert_people(&server, 2, "Bob");
 }
