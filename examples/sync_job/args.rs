@@ -67,7 +67,7 @@ pub(crate) enum Command {
         #[arg(
             long,
             value_name = "CONTACT",
-            help = "set the name of this contact, read it back, and put it\nback as it was"
+            help = "set the name of this contact, read it back,\nand put it back as it was"
         )]
         write_test: Option<ChatId>,
     },
