@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Doctor {
         #[arg(
             long,
-            value_name = "CONTACT",
+            value_name = "WHO",
             help = "set the name of this contact, read it back,\nand put it back as it was"
         )]
         write_test: Option<ChatId>,
