@@ -384,6 +384,9 @@ pub struct Seen {
     /// Whether a person said to overwrite it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_overruled: bool,
+    /// Whether it is our own name, of a request that was never answered: nobody else saved it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_ours: bool,
 }
 
 /// A name that a push replaced, kept so that it can be restored.
@@ -406,7 +409,7 @@ impl Seen {
     /// What the address book showed at a moment.
     #[must_use]
     pub fn new(name: Option<Box<str>>, at: Timestamp) -> Self {
-        Self { name, at, is_overruled: false }
+        Self { name, at, is_overruled: false, is_ours: false }
     }
 }
 
@@ -483,7 +486,7 @@ impl Record {
     pub fn drifted(&self) -> Option<&Seen> {
         let (sent, seen) = self.pushed.sent.as_ref().zip(self.seen.as_ref())?;
         let is_other = seen.name.as_deref().is_some_and(|name| !sent.wish.name.is_full(name));
-        (seen.at > sent.at && is_other).then_some(seen)
+        (seen.at > sent.at && is_other && !seen.is_ours).then_some(seen)
     }
 
     /// Whether the address book shows this name, as far as is known.

@@ -417,8 +417,14 @@ fn seen(
     let doubt = record.pushed.in_doubt.as_ref();
     let may_have_replaced = doubt.filter(|_| record.shown() != name.as_deref());
     let overwritten = may_have_replaced.and_then(|doubt| overwritten(record, &doubt.wish, doubt.run, now));
-    note_flip(record, name.as_deref(), at);
-    record.seen = Some(Seen::new(name, at));
+    let known = record.seen.as_ref().filter(|seen| seen.name == name);
+    let is_overruled = known.is_some_and(|known| known.is_overruled);
+    let is_ours = known.is_some_and(|known| known.is_ours)
+        || doubt.zip(name.as_deref()).is_some_and(|(doubt, name)| doubt.wish.name.is_full(name));
+    if !is_ours {
+        note_flip(record, name.as_deref(), at);
+    }
+    record.seen = Some(Seen { name, at, is_overruled, is_ours });
     // What is seen once no request can take effect any more answers for all of them.
     if record.pushed.in_doubt.as_ref().is_some_and(|doubt| doubt.until <= at.min(now)) {
         record.pushed.in_doubt = None;
@@ -679,7 +685,8 @@ fn status(record: &Record, place: Timestamp, policy: &Policy) -> Status {
 
 /// What a name that somebody else saved makes of the contact, if that is not to be overwritten.
 fn left_to_a_person(record: &Record, wish: &Wish, policy: &Policy) -> Option<Status> {
-    let seen = record.seen.as_ref().filter(|seen| !seen.is_overruled && record.pushed.in_doubt.is_none())?;
+    let seen =
+        record.seen.as_ref().filter(|seen| !seen.is_overruled && !seen.is_ours && record.pushed.in_doubt.is_none())?;
     let name = seen.name.as_deref()?;
     let is_drift = record.drifted().is_some();
     // A wish that was not sent so far is a new one: it overrules what was saved over an older one.

@@ -86,6 +86,8 @@ fn person(chat: &ChatId, wanted: &Wanted, record: Option<&Record>, server: &Serv
             let is_right = shown.as_deref() == Some(name) || server.is_human(chat);
             (!is_right).then(|| format!("{chat} counts as in sync with {name:?} and shows {shown:?}"))
         }
+        // What becomes of a person's text is up to a person, under some policies.
+        Some(Status::Parked { reason: Park::Drifted | Park::Contested }) if server.is_human(chat) => None,
         Some(Status::Parked { reason: Park::Refused })
             if trouble.is_some() || server.refusals(chat) >= UNCLEAR_ATTEMPTS =>
         {

@@ -27,7 +27,7 @@ use crate::{
     crm::{self, CrmContact, RowError},
     ledger::Ledger,
     naming::{Funnel, Naming},
-    record::Status,
+    record::{Drift, Status},
     retry::RetryPolicy,
     sync::{Guardrails, LookFirst, Report, SyncError},
     testkit::lock,
@@ -44,6 +44,7 @@ struct Settings {
     pace: Pace,
     max_wait: Duration,
     look_first: LookFirst,
+    drift: Drift,
     backoff: RetryPolicy,
     is_versioned: bool,
     ledger_failures: u32,
@@ -52,7 +53,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn drawn(rng: &mut Rng) -> Self {
+    fn drawn(rng: &mut Rng, seed: u64) -> Self {
         let pick = |rng: &mut Rng, from: &[u64]| rng.choice(from.iter().copied()).unwrap_or_default();
         let pace = match rng.u32(0..4) {
             0 => Pace::per_second(5),
@@ -69,6 +70,11 @@ impl Settings {
                 0 => LookFirst::Never,
                 1 => LookFirst::Always,
                 _ => LookFirst::IfPossible,
+            },
+            drift: match seed % 5 {
+                1 => Drift::Ask,
+                3 => Drift::IfRaw,
+                _ => Drift::CrmWins,
             },
             backoff: if rng.bool() { quick } else { slow },
             is_versioned: rng.u32(0..4) > 0,
@@ -106,7 +112,7 @@ pub(super) const START: Timestamp = Timestamp(1_700_000_000_000);
 impl World {
     pub(super) fn new(seed: u64, instance: InstanceId, naming: Naming, clock: Clock, ledger: Arc<dyn Ledger>) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let settings = Settings::drawn(&mut rng);
+        let settings = Settings::drawn(&mut rng, seed);
         let (server_seed, crm_seed) = (rng.u64(..), rng.u64(..));
         let server = Server::new(instance, settings.pace, Arc::clone(&ledger), clock.clone(), server_seed);
         server.expect_looks(settings.look_first != LookFirst::Never);
@@ -157,6 +163,7 @@ impl World {
             .in_flight(settings.in_flight)
             .max_wait(settings.max_wait)
             .look_first(settings.look_first)
+            .drift(settings.drift)
             .backoff(settings.backoff.clone())
             .guardrails(Guardrails::off());
         Arc::new(Process { book, chaos, sync })

@@ -29,6 +29,28 @@ fn the_policy_says_what_becomes_of_a_name_that_somebody_else_saved() {
     }
 }
 
+/// The simulator found it: a request that was never answered took effect late, and was taken for a person's text.
+#[test]
+fn our_own_name_of_an_unanswered_request_is_nobody_else_s() {
+    for drift in [Drift::Ask, Drift::IfRaw] {
+        for sent in [new(), showing("Ann")] {
+            let wanting = after_by(drift, &sent, Event::claimed("7", wish("Ann [Lead]")), at(1));
+            let begun = after_by(drift, &wanting, Event::Begin { run: 1 }, at(2));
+            let changed = after_by(drift, &begun, Event::claimed("7", wish("Ann [VIP]")), at(3));
+            let late = after_by(drift, &changed, saw("Ann [Lead]"), at(900));
+            assert_eq!((late.pushed.in_doubt.is_some(), late.drifted()), (false, None), "{drift:?}");
+            assert!(late.status.due_at().is_some(), "{drift:?}: {:?}", late.status);
+            let again = after_by(
+                drift,
+                &after_by(drift, &late, Event::Begin { run: 2 }, at(901)),
+                saw("Ann [Lead]"),
+                at(1_800),
+            );
+            assert!(again.status.due_at().is_some(), "it is ours still: {drift:?}: {:?}", again.status);
+        }
+    }
+}
+
 #[test]
 fn a_new_wish_is_sent_over_a_drift_unless_only_raw_names_may_be_written() {
     let claimed = |drift| after_by(drift, &drifted(drift), Event::claimed("7", wish("Ann [Lead]")), at(20));

@@ -72,7 +72,12 @@ fn pushed() -> impl Strategy<Value = Pushed> + Clone {
 }
 
 pub(super) fn any_record() -> impl Strategy<Value = Record> + Clone {
-    let seen = (name(), moment(), any::<bool>()).prop_map(|(name, at, is_overruled)| Seen { name, at, is_overruled });
+    let seen = (name(), moment(), any::<bool>(), any::<bool>()).prop_map(|(name, at, is_overruled, is_ours)| Seen {
+        name,
+        at,
+        is_overruled,
+        is_ours,
+    });
     let held = prop::option::weighted(0.2, moment().prop_map(|since| Held { since }));
     let claims = prop::collection::vec(any_claim(), 0..3);
     (chat(), claims, pushed(), prop::option::of(seen), held, status(), any::<u64>()).prop_map(
