@@ -92,6 +92,10 @@ impl Again {
         now: Timestamp,
     ) {
         let holder = self.holders.get(&claim.crm_id).copied();
+        // Somebody withdrew the claim meanwhile, who may know a newer row: the next export makes it again if it is still there.
+        if holder.is_none() && base.is_some() {
+            return;
+        }
         if let Some(holder) = holder
             && let Some(held) = self.entries[holder].record.claim(&claim.crm_id)
         {

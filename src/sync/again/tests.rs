@@ -86,6 +86,17 @@ fn p2_a_lost_wish_gives_way_to_a_change_made_meanwhile_unless_it_is_newer() {
 }
 
 #[test]
+fn p2_a_lost_wish_gives_way_to_a_row_that_was_withdrawn_meanwhile_and_may_have_been_newer() {
+    let withdrawn =
+        decide(&claimed(0, "crm", Some(9), "Eve"), Event::Unclaimed { crm_id: "crm".into() }, &Policy::default(), T);
+    assert_eq!(made(&renamed(Some(3)), vec![withdrawn.record.clone()]), []);
+    let new = Write::from(Record::new(chat(0)));
+    let new = Write { record: claims(&new.record, claim("crm", Some(3), "Bob"), false), ..new };
+    let made = made(&new, vec![withdrawn.record]);
+    assert_eq!(made.first().and_then(|write| wanted(&write.record)), Some("Bob"), "a new row knows of no older one");
+}
+
+#[test]
 fn a_claim_that_the_lost_write_left_as_it_was_is_not_made_again() {
     let mut lost = renamed(None);
     lost.record = claims(&lost.record, claim("crm-b", None, "Eve"), false);
