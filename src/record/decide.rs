@@ -417,7 +417,9 @@ fn seen(
     let doubt = record.pushed.in_doubt.as_ref();
     let may_have_replaced = doubt.filter(|_| record.shown() != name.as_deref());
     let overwritten = may_have_replaced.and_then(|doubt| overwritten(record, &doubt.wish, doubt.run, now));
-    let known = record.seen.as_ref().filter(|seen| seen.name == name);
+    // The same text as was seen last, unless a name was sent since: then somebody saved it anew.
+    let sent_at = record.pushed.sent.as_ref().map(|sent| sent.at);
+    let known = record.seen.as_ref().filter(|seen| seen.name == name && Some(seen.at) > sent_at);
     let is_overruled = known.is_some_and(|known| known.is_overruled);
     let is_ours = known.is_some_and(|known| known.is_ours)
         || doubt.zip(name.as_deref()).is_some_and(|(doubt, name)| doubt.wish.name.is_full(name));

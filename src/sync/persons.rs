@@ -251,6 +251,17 @@ impl Waiting {
 
 /// Why a contact shows what it shows, and why another name is not written yet.
 fn why(record: &Record, now: Timestamp) -> String {
+    let undone = record.restored.as_ref().filter(|restored| record.wanted() == Some(&restored.wish));
+    match (undone, record.status) {
+        (Some(restored), Status::InSync) => {
+            let until = "stays until the CRM wants another one, or the contact is released";
+            format!("run {} was undone: the name from before it {until}", restored.run)
+        }
+        _ => why_of(record, now),
+    }
+}
+
+fn why_of(record: &Record, now: Timestamp) -> String {
     match record.status {
         Status::InSync if record.claims.is_empty() => "no row of the CRM claims this person".into(),
         Status::InSync => match (record.wanted(), record.drifted()) {
@@ -301,6 +312,10 @@ fn happenings(record: &Record) -> Vec<Happening> {
     if let Some(failure) = &pushed.failure {
         let said = failure.message.as_deref().map(|said| format!(": {said:?}")).unwrap_or_default();
         tell(Some(failure.at), format!("attempt {} failed, {}{said}", failure.attempts, failure.kind));
+    }
+    if let Some(restored) = &record.restored {
+        let name = restored.wish.name.full();
+        tell(None, format!("run {} was undone: {name:?} stands in place of what the CRM wants", restored.run));
     }
     if let Some(flips) = &pushed.flips {
         tell(

@@ -24,6 +24,8 @@ async fn an_undo_gives_the_names_back_and_the_next_run_leaves_them() {
         assert_eq!((undo, report.summary.calls), (planned, 3));
         assert!(world.shows(3, "Bob"));
         assert_eq!(world.run(people(3, "Rob")).await.summary.calls, 0, "the same wish is not pushed again");
+        let story = world.sync().explain(&chat(0)).await.unwrap().unwrap();
+        assert!(story.why.contains(&format!("run {run} was undone")), "{story}");
         let changed = world.run([people(2, "Rob"), vec![row(2, "Robert")]].concat()).await;
         assert_eq!((changed.summary.calls, world.book.name(&chat(2)).as_deref()), (1, Some("Robert")));
         assert_eq!(world.run([people(2, "Rob"), vec![row(2, "Robert")]].concat()).await.summary.calls, 0);

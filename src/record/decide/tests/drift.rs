@@ -84,6 +84,25 @@ fn a_release_overwrites_what_was_seen_until_then_and_nothing_that_is_seen_later(
 }
 
 #[test]
+fn a_text_that_comes_back_after_it_was_overwritten_is_somebody_s_again() {
+    let pushed = |record: &Record, now: Timestamp| {
+        let begun = after_by(Drift::Ask, record, Event::Begin { run: 2 }, now);
+        after_by(Drift::Ask, &begun, Event::Acknowledged, now)
+    };
+    let released = pushed(&after_by(Drift::Ask, &drifted(Drift::Ask), Event::Release, at(20)), at(21));
+    assert_eq!(released.status, Status::InSync);
+    let again = after_by(Drift::Ask, &released, saw("Mum"), at(30));
+    assert_eq!(again.status, Status::Parked { reason: Park::Drifted }, "it was overruled once, not for ever");
+
+    let begun = after_by(Drift::Ask, &wanting("Ann"), Event::Begin { run: 1 }, at(2));
+    let late = after_by(Drift::Ask, &begun, saw("Ann"), at(900));
+    let renamed = after_by(Drift::Ask, &late, Event::claimed("7", wish("Eve")), at(901));
+    let ours = pushed(&renamed, at(902));
+    let back = after_by(Drift::Ask, &ours, saw("Ann"), at(950));
+    assert_eq!(back.status, Status::Parked { reason: Park::Drifted }, "whoever saves an old name of ours is a person");
+}
+
+#[test]
 fn a_name_that_flips_more_often_than_a_day_allows_is_contested() {
     let mut record = showing("Ann");
     let mut now = T;

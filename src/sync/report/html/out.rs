@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::super::is_invisible;
-use crate::{ChatId, time::Timestamp};
+use crate::{ChatId, iso8601, time::Timestamp};
 
 /// Of one text, so many characters are shown; no name that a person can read is longer.
 const LONGEST: usize = 300;
@@ -181,18 +181,10 @@ pub(super) struct Moment(pub(super) Timestamp);
 
 impl Display for Moment {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        // From March on, so that a leap day is the last of its year.
-        const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let seconds = self.0.0 / 1_000;
-        // The Gregorian calendar repeats every 400 years.
-        let days = seconds / 86_400 + 719_468;
-        let (era, day) = (days / 146_097, days % 146_097);
-        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let date = day - (153 * month + 2) / 5 + 1;
-        let year = era * 400 + year + u64::from(month >= 10);
-        let name = MONTHS.into_iter().zip(0..).find(|(_, n)| *n == month).map_or("", |(name, _)| name);
+        let (year, month, date) = iso8601::date(seconds / 86_400);
+        let name = MONTHS.into_iter().zip(1..).find(|(_, n)| *n == month).map_or("", |(name, _)| name);
         let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
         write!(f, "{date} {name} {year}, {hour:02}:{minute:02}:{second:02} UTC")
     }
