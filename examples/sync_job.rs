@@ -9,12 +9,29 @@ mod args;
 mod asked;
 #[path = "sync_job/export.rs"]
 mod export;
+#[path = "sync_job/json.rs"]
+mod json;
+#[path = "sync_job/refused.rs"]
+mod refused;
+#[path = "sync_job/safe.rs"]
+mod safe;
+#[path = "sync_job/screen.rs"]
+mod screen;
 #[path = "sync_job/signals.rs"]
 mod signals;
+#[path = "sync_job/told.rs"]
+mod told;
 #[path = "sync_job/view.rs"]
 mod view;
+#[path = "sync_job/words.rs"]
+mod words;
 
-use std::{error::Error, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use wawp_contacts::{
     ChatId, Client, ClientBuilder, ContactSync, ErrorClass, ErrorKind, Pace,
@@ -24,15 +41,18 @@ use wawp_contacts::{
     ledger::{Ledger, MemoryLedger, Query, SqliteLedger},
     naming::Naming,
     record::Drift,
-    sync::{Guardrail, Guardrails, Page, Refresh, Report, RunLog},
+    sync::{Guardrail, Guardrails, Page, Plan, Progress, Refresh, Report, RunLog},
     testkit::{Entry, WawpServer},
     time::{Clock, Timestamp},
 };
 
 use crate::{
-    args::{Args, Command, NoArgs, env},
+    args::{Args, Command, Kept, NoArgs, env, write_whole},
+    export::Rows,
+    refused::Refused,
     signals::Stop,
-    view::{View, in_words_of_the_job},
+    view::View,
+    words::of_the_job,
 };
 
 type AnyError = Box<dyn Error + Send + Sync>;
@@ -75,7 +95,7 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
         return asked::answer(args, &view).await;
     }
     let stop = match args.command {
-        Command::Run => Stop::at_first_signal(Arc::clone(&view))?,
+        Command::Run { .. } => Stop::at_first_signal(Arc::clone(&view))?,
         // The others leave nothing half done.
         _ => Stop::never(),
     };
@@ -84,109 +104,222 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
     if let Command::Doctor { write_test } = &args.command {
         return examine(&view, builder, write_test.clone()).await;
     }
-    let client = builder.build().map_err(|error| in_words_of_the_job(&explain(&error)))?;
+    let client = builder.build().map_err(|error| of_the_job(&explain(&error)))?;
     let ledger = open_ledger(args).await?;
     if let Some(server) = &stand_in {
         seed(server, &*ledger).await?;
     }
     view.begin(args);
-    let (watch, page) = (Arc::clone(&view), Paper::new(args));
-    let log = page.log.clone();
-    let policy = match args.policy {
-        Some(policy) => policy,
-        None if args.command.reads_crm() => Drift::default(),
-        // A read must not decide by another policy than the runs around it.
-        None => ledger.state(AddressBook::instance(&client)).await?.drift,
-    };
-    let sync = ContactSync::new(client, ledger, Naming::new(args.funnel()?))
+    let paper = Paper::new(args);
+    // What is not said is as it was in the last run.
+    let last = ledger.state(AddressBook::instance(&client)).await?;
+    let policy = args.kept.as_ref().map(|kept| kept.drift).or(args.policy).unwrap_or(last.drift);
+    let daily = args.daily_after(last.daily);
+    let sync = watched(args, ContactSync::new(client, ledger, Naming::new(args.funnel()?)), &view, &paper)
         .drift(policy)
-        .in_flight(args.in_flight)
-        .max_wait(args.wait)
-        .look_first(args.look_first)
-        .guardrails(if args.yes { Guardrails::off() } else { Guardrails::default() })
-        .observer(move |progress| {
-            log.note(progress);
-            watch.progress(progress);
-        });
-    if let Command::Undo { run } = args.command {
-        return undo(args, &view, &sync, &page, run).await;
-    }
-    let Some(rows) = rows else {
-        let found = sync.refresh().await?;
-        view.refresh(&found);
-        check_read(args, &found)?;
-        return Ok(if policy == Drift::Ask && found.drifted > 0 { 3 } else { 0 });
-    };
-    let feed = if args.changes { Feed::changes(rows) } else { Feed::snapshot(rows) };
-    match args.command {
-        Command::Plan => {
-            let plan = sync.plan(feed).await?;
-            view.plan(&plan);
-            page.write(plan.page())?;
-            check_set_up(args, plan.gate, plan.hint.as_deref())?;
-            let needs_person = plan.summary.needs_person() || plan.guardrail.is_some();
-            let changes = plan.summary.has_changes() || plan.summary.gated > 0;
-            Ok(if changes { 2 } else { 3 * u8::from(needs_person) })
-        }
-        Command::Adopt => {
-            let adoption = sync.adopt(feed).await?;
-            let Some(found) = &adoption.found else {
-                view.report(&adoption.intake);
-                check_guardrail(adoption.intake.guardrail.as_ref())?;
-                return Err("the rows did not take effect, so nothing was read".into());
-            };
-            view.adoption(&adoption.intake, found);
-            check_read(args, found)?;
-            let summary = adoption.intake.summary;
-            Ok(if summary.refused + summary.parked + summary.held > 0 { 3 } else { 0 })
-        }
-        _ => {
-            let report =
-                if args.intake_only { sync.intake(feed).await? } else { sync.run_until(feed, stop.told()).await? };
-            view.report(&report);
-            page.write(report.page())?;
-            check_guardrail(report.guardrail.as_ref())?;
-            check_set_up(args, report.gate, report.hint.as_deref())?;
-            Ok(if report.stopped || needs_person(&report, args) { 3 } else { 0 })
+        .daily(daily);
+    let job = Job { args, view: &view, sync, policy, paper };
+    match (args.command.clone(), rows) {
+        (Command::Undo { run }, _) => job.undo(run).await,
+        (Command::Run { .. }, None) => job.run_kept(&stop).await,
+        (_, None) => job.refresh().await,
+        (command, Some(rows)) => {
+            let feed = if args.changes { Feed::changes(rows) } else { Feed::snapshot(rows) };
+            match command {
+                Command::Plan { out } => job.plan(feed, out.as_deref()).await,
+                Command::Adopt => job.adopt(feed).await,
+                _ => job.run(feed, &stop).await,
+            }
         }
     }
 }
 
-/// The page that shows what happened, if one was asked for.
+/// The sync as the flags want it, which tells the view and the papers what happens.
+fn watched(args: &Args, sync: ContactSync, view: &Arc<View>, paper: &Paper) -> ContactSync {
+    let (view, log, refused) = (Arc::clone(view), paper.log.clone(), Arc::clone(&paper.refused));
+    let sync = if args.no_canary { sync.canary(None) } else { sync };
+    sync.verify(args.verify)
+        .in_flight(args.in_flight)
+        .max_wait(args.wait)
+        .look_first(args.look_first)
+        .check_numbers(args.check_numbers)
+        .untag_gone(args.untag_gone)
+        .guardrails(match args {
+            Args { yes: true, .. } => Guardrails::off(),
+            Args { strict: true, .. } => Guardrails::strict(),
+            _ => Guardrails::default(),
+        })
+        .observer(move |progress| {
+            log.note(progress);
+            if let Progress::Refused(refusal) = progress {
+                refused.note(refusal);
+            }
+            view.progress(progress);
+        })
+}
+
+/// What a command works with.
+struct Job<'a> {
+    args: &'a Args,
+    view: &'a View,
+    sync: ContactSync,
+    policy: Drift,
+    paper: Paper,
+}
+
+impl Job<'_> {
+    async fn plan(&self, feed: Feed<Rows>, out: Option<&Path>) -> Result<u8, AnyError> {
+        let plan = self.plan_to(feed, out).await?;
+        self.view.plan(&plan);
+        plan.refusals.iter().for_each(|refusal| self.paper.refused.note(refusal));
+        self.paper.write(self.args, plan.page())?;
+        match (out, &plan.guardrail) {
+            (Some(_), Some(guardrail)) => return Err(format!("not kept: {}", words::remedy(guardrail)).into()),
+            (Some(path), None) => self.view.say(&format!("kept: `run {}` does exactly this", path.display())),
+            (None, _) => {}
+        }
+        self.check_set_up(plan.gate, plan.hint.as_deref())?;
+        let needs_person = plan.summary.needs_person() || plan.guardrail.is_some();
+        let changes = plan.summary.has_changes() || plan.summary.gated > 0;
+        Ok(if changes { 2 } else { 3 * u8::from(needs_person) })
+    }
+
+    /// Makes a plan, and keeps it where that was asked for.
+    async fn plan_to(&self, feed: Feed<Rows>, out: Option<&Path>) -> Result<Plan, AnyError> {
+        let Some(path) = out else { return Ok(self.sync.plan(feed).await?) };
+        let saved = self.sync.plan_to_keep(feed).await?;
+        let plan = saved.plan.clone();
+        if plan.guardrail.is_none() {
+            Kept::write(self.args, saved, path).map_err(|error| format!("the plan {}: {error}", path.display()))?;
+        }
+        Ok(plan)
+    }
+
+    async fn run_kept(&self, stop: &Stop) -> Result<u8, AnyError> {
+        let kept = self.args.kept.as_ref().ok_or("there is no plan")?;
+        self.ended(&self.sync.run_saved_until(kept, stop.told()).await?)
+    }
+
+    async fn run(&self, feed: Feed<Rows>, stop: &Stop) -> Result<u8, AnyError> {
+        let report = if self.args.intake_only {
+            self.sync.intake(feed).await?
+        } else {
+            self.sync.run_until(feed, stop.told()).await?
+        };
+        self.ended(&report)
+    }
+
+    /// Tells of a run that has ended, and what it means to a script.
+    fn ended(&self, report: &Report) -> Result<u8, AnyError> {
+        self.view.report(report);
+        self.paper.write(self.args, report.page())?;
+        self.check_report(report)?;
+        Ok(if report.stopped || needs_person(report, self.args) { 3 } else { 0 })
+    }
+
+    async fn adopt(&self, feed: Feed<Rows>) -> Result<u8, AnyError> {
+        let adoption = self.sync.adopt(feed).await?;
+        self.paper.write_refused(self.args)?;
+        let Some(found) = &adoption.found else {
+            self.view.report(&adoption.intake);
+            check_guardrail(adoption.intake.guardrail.as_ref())?;
+            return Err("the rows did not take effect, so nothing was read".into());
+        };
+        self.view.adoption(&adoption.intake, found);
+        self.check_read(found)?;
+        let summary = adoption.intake.summary;
+        Ok(if summary.refused + summary.parked + summary.held > 0 { 3 } else { 0 })
+    }
+
+    async fn refresh(&self) -> Result<u8, AnyError> {
+        let found = self.sync.refresh().await?;
+        self.view.refresh(&found);
+        self.check_read(&found)?;
+        Ok(if self.policy == Drift::Ask && found.drifted > 0 { 3 } else { 0 })
+    }
+
+    /// Takes a run back, once a person has seen what that would do.
+    async fn undo(&self, run: u64) -> Result<u8, AnyError> {
+        if !self.args.yes {
+            let (undo, plan) = self.sync.plan_undo(run).await?;
+            self.view.planned_undo(run, &undo, &plan);
+            self.paper.write_page(plan.page().undoing(run))?;
+            return Err(format!("nothing was written yet; pass --yes to undo run {run}").into());
+        }
+        let (undo, report) = self.sync.undo(run).await?;
+        self.view.undo(run, &undo, &report);
+        self.paper.write_page(report.page().undoing(run))?;
+        self.check_report(&report)?;
+        Ok(if needs_person(&report, self.args) { 3 } else { 0 })
+    }
+}
+
+impl Job<'_> {
+    fn check_report(&self, report: &Report) -> Result<(), AnyError> {
+        check_guardrail(report.guardrail.as_ref())?;
+        // Whoever stopped a wait knows what it waited for.
+        let gate = report.gate.filter(|kind| !(report.stopped && *kind == ErrorKind::SessionNotReady));
+        self.check_set_up(gate, report.hint.as_deref())
+    }
+
+    /// An address book that was not read, or not to its end, is an error.
+    fn check_read(&self, found: &Refresh) -> Result<(), AnyError> {
+        check_guardrail(found.guardrail.as_ref())?;
+        self.check_set_up(found.gate, found.hint.as_deref())?;
+        if let Some(owner) = &found.pushed_by {
+            return Err(format!("{owner} holds this instance, so nothing was read; try again when it has ended").into());
+        }
+        match found.gate {
+            Some(kind) => Err(format!("{kind}; {}", words::advice(kind)).into()),
+            None if !found.complete => Err("the address book could not be read to its end; try again later".into()),
+            None => Ok(()),
+        }
+    }
+
+    /// A gate that no call of this set-up will open is an error.
+    fn check_set_up(&self, gate: Option<ErrorKind>, hint: Option<&str>) -> Result<(), AnyError> {
+        let is_set_up = |kind: &ErrorKind| {
+            matches!(kind.class(), ErrorClass::Configuration | ErrorClass::Instance | ErrorClass::Contact)
+                || matches!(kind, ErrorKind::Connect | ErrorKind::SessionNotReady)
+        };
+        let Some(kind) = gate.filter(is_set_up) else { return Ok(()) };
+        let server = self.args.server().unwrap_or("the stand-in server");
+        let instance = self.args.instance.as_ref().map(|id| format!(", instance: {id}")).unwrap_or_default();
+        let remedy = hint.map_or_else(|| words::advice(kind).to_owned(), of_the_job);
+        Err(format!("{kind}; {remedy} (server: {server}{instance})").into())
+    }
+}
+
+/// What is written for people beside the text: a page of what happened, and the rows that cannot be used.
 struct Paper {
-    path: Option<PathBuf>,
+    page: Option<PathBuf>,
     began: Timestamp,
     pace: Pace,
     log: RunLog,
+    refused: Arc<Refused>,
 }
 
 impl Paper {
     fn new(args: &Args) -> Self {
-        let (began, log) = (Clock::system().now(), RunLog::default());
-        Self { path: args.report.clone(), began, pace: args.pace(), log }
+        let (began, log, refused) = (Clock::system().now(), RunLog::default(), Refused::new(args.refused.clone()));
+        Self { page: args.report.clone(), began, pace: args.pace(), log, refused: Arc::new(refused) }
     }
 
-    fn write(&self, page: Page<'_>) -> Result<(), AnyError> {
-        let Some(path) = &self.path else { return Ok(()) };
+    fn write(&self, args: &Args, page: Page<'_>) -> Result<(), AnyError> {
+        self.write_refused(args)?;
+        self.write_page(page)
+    }
+
+    fn write_refused(&self, args: &Args) -> Result<(), AnyError> {
+        let export = if args.kept.is_some() { None } else { Some(args.crm()) };
+        self.refused.write(export, &args.mapping())
+    }
+
+    fn write_page(&self, page: Page<'_>) -> Result<(), AnyError> {
+        let Some(path) = &self.page else { return Ok(()) };
         let page = page.at(self.began).paced(self.pace).with_log(&self.log).to_string();
-        std::fs::write(path, page).map_err(|error| format!("the report {}: {error}", path.display()).into())
+        write_whole(path, page.as_bytes()).map_err(|error| format!("the report {}: {error}", path.display()).into())
     }
-}
-
-/// Takes a run back, once a person has seen what that would do.
-async fn undo(args: &Args, view: &View, sync: &ContactSync, page: &Paper, run: u64) -> Result<u8, AnyError> {
-    if !args.yes {
-        let (undo, plan) = sync.plan_undo(run).await?;
-        view.planned_undo(run, &undo, &plan);
-        page.write(plan.page().undoing(run))?;
-        return Err(format!("nothing was written yet; pass --yes to undo run {run}").into());
-    }
-    let (undo, report) = sync.undo(run).await?;
-    view.undo(run, &undo, &report);
-    page.write(report.page().undoing(run))?;
-    check_guardrail(report.guardrail.as_ref())?;
-    check_set_up(args, report.gate, report.hint.as_deref())?;
-    Ok(if needs_person(&report, args) { 3 } else { 0 })
 }
 
 /// Finds out what is true for this server and account.
@@ -196,23 +329,9 @@ async fn examine(view: &View, builder: ClientBuilder, write_test: Option<ChatId>
         Some(chat) => doctor.write_test(chat),
         None => doctor,
     };
-    let diagnosis = doctor.examine().await.map_err(|error| in_words_of_the_job(&explain(&error)))?;
+    let diagnosis = doctor.examine().await.map_err(|error| of_the_job(&explain(&error)))?;
     view.diagnosis(&diagnosis);
     Ok(u8::from(!diagnosis.is_well()))
-}
-
-/// An address book that was not read, or not to its end, is an error.
-fn check_read(args: &Args, found: &Refresh) -> Result<(), AnyError> {
-    check_guardrail(found.guardrail.as_ref())?;
-    check_set_up(args, found.gate, found.hint.as_deref())?;
-    if let Some(owner) = &found.pushed_by {
-        return Err(format!("{owner} holds this instance, so nothing was read; try again when it has ended").into());
-    }
-    match found.gate {
-        Some(kind) => Err(format!("{kind}; {}", view::advice(kind)).into()),
-        None if !found.complete => Err("the address book could not be read to its end; try again later".into()),
-        None => Ok(()),
-    }
 }
 
 /// Whether a person has to do something; what is due is somebody else's work where this run only takes wishes in.
@@ -227,27 +346,17 @@ fn needs_person(report: &Report, args: &Args) -> bool {
 /// What a guardrail stops is an error, unless a person has seen it.
 fn check_guardrail(guardrail: Option<&Guardrail>) -> Result<(), AnyError> {
     match guardrail {
-        Some(guardrail) => Err(format!("stopped before the first call: {}", view::remedy(guardrail)).into()),
+        Some(guardrail) => Err(format!("stopped before the first call: {}", words::remedy(guardrail)).into()),
         None => Ok(()),
     }
-}
-
-/// A gate that no call of this set-up will open is an error.
-fn check_set_up(args: &Args, gate: Option<ErrorKind>, hint: Option<&str>) -> Result<(), AnyError> {
-    let is_set_up = |kind: &ErrorKind| {
-        matches!(kind.class(), ErrorClass::Configuration | ErrorClass::Instance | ErrorClass::Contact)
-            || *kind == ErrorKind::Connect
-    };
-    let Some(kind) = gate.filter(is_set_up) else { return Ok(()) };
-    let server = args.server().unwrap_or("the stand-in server");
-    let remedy = hint.map_or_else(|| view::advice(kind).to_owned(), Into::into);
-    Err(format!("{kind}; {remedy} (server: {server})").into())
 }
 
 async fn open_ledger(args: &Args) -> Result<Arc<dyn Ledger>, AnyError> {
     Ok(match &args.ledger {
         // A plan leaves no file behind.
-        Some(path) if args.command != Command::Plan || path.exists() => Arc::new(SqliteLedger::open(path).await?),
+        Some(path) if !matches!(args.command, Command::Plan { .. }) || path.exists() => {
+            Arc::new(SqliteLedger::open(path).await?)
+        }
         _ => Arc::new(MemoryLedger::default()),
     })
 }

@@ -47,9 +47,11 @@
 //!     async fn update(&self, _: Permit, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
 //!         let phone = chat.phone().ok_or_else(|| Error::new(ErrorKind::Rejected).after(0).with_hint("it takes phones only"))?;
 //!         let full_name = name.full();
+//!         let begun = self.limiter.begin();
 //!         let call = timeout(self.deadline(), self.save_contact(phone.as_str(), &full_name));
 //!         let answer = call.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout)));
-//!         answer.inspect_err(|error| self.limiter.heed(error))
+//!         self.limiter.heed(begun, &answer);
+//!         answer
 //!     }
 //!
 //!     async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {
@@ -108,7 +110,8 @@ pub trait AddressBook: Debug + Send + Sync + 'static {
     /// fails by itself.
     fn deadline(&self) -> Duration;
 
-    /// How often it may be called: tells a plan how long it takes, and a sync that starts anew what to keep to.
+    /// How often it may be called now, by what its answers taught so far: tells a plan how long it takes, and a sync that starts
+    /// anew what to keep to.
     fn pace(&self) -> Pace;
 
     /// Waits until the pace allows a call.
@@ -165,6 +168,16 @@ pub trait AddressBook: Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Asks whether a number is on WhatsApp, and which id is to be written to; `None` if the provider cannot tell, as by default.
+    ///
+    /// # Errors
+    ///
+    /// As for [`contact`](Self::contact).
+    async fn exists(&self, permit: Permit, phone: &Phone) -> Result<Option<Existence>, Error> {
+        let _ = (permit, phone);
+        Ok(None)
+    }
+
     /// Reads one page of the privacy ids that the provider knows; an empty one by default.
     ///
     /// # Errors
@@ -212,6 +225,10 @@ impl<T: AddressBook + ?Sized> AddressBook for Arc<T> {
 
     async fn phone_of(&self, permit: Permit, lid: &ChatId) -> Result<Option<Phone>, Error> {
         (**self).phone_of(permit, lid).await
+    }
+
+    async fn exists(&self, permit: Permit, phone: &Phone) -> Result<Option<Existence>, Error> {
+        (**self).exists(permit, phone).await
     }
 
     async fn lids(&self, permit: Permit, offset: usize, limit: usize) -> Result<LidPage, Error> {

@@ -50,7 +50,7 @@ pub use self::{
 };
 use crate::{
     AddressBook, ChatId, ContactName, Error, InstanceId, Pace, Phone, RetryPolicy,
-    book::{Contact, LidPage, Page, Permit, Session},
+    book::{Contact, Existence, LidPage, Page, Permit, Session},
     pace::Limiter,
     retry::{Attempts, Budget},
     wire::{
@@ -149,11 +149,12 @@ fn now() -> std::time::Instant {
 
 impl Shared {
     async fn attempt<T>(&self, call: &Call, number: u32, read: Read<T>) -> Result<T, Error> {
+        let begun = self.limiter.begin();
         let result = self.transport.attempt(call, number, read).await;
-        match &result {
-            Ok(_) => self.budget.deposit(),
-            Err(error) => self.limiter.heed(error),
+        if result.is_ok() {
+            self.budget.deposit();
         }
+        self.limiter.heed(begun, &result);
         result
     }
 }
@@ -214,6 +215,10 @@ impl AddressBook for Client {
     async fn phone_of(&self, _: Permit, lid: &ChatId) -> Result<Option<Phone>, Error> {
         reads::check_lid(lid)?;
         self.0.attempt(&self.0.transport.phone_of(lid), 1, read::phone_of_lid).await
+    }
+
+    async fn exists(&self, _: Permit, phone: &Phone) -> Result<Option<Existence>, Error> {
+        self.0.attempt(&self.0.transport.check_exists(phone), 1, read::existence).await.map(Some)
     }
 
     async fn lids(&self, _: Permit, offset: usize, limit: usize) -> Result<LidPage, Error> {

@@ -40,11 +40,12 @@ pub use self::{
     error::SourceError,
     feed::{Feed, changes, snapshot},
     json::JsonLines,
-    mapping::Mapping,
+    mapping::{Mapping, ParseMappingError},
     rows::{Rows, rows},
 };
 use crate::{ChatId, json::Json};
 
+mod closest;
 #[cfg(feature = "csv")]
 mod csv;
 mod digest;
@@ -241,6 +242,8 @@ pub enum RefusalReason {
     EmptyName,
     /// Another row claims the same person.
     DuplicateIdentity,
+    /// The person, or the row, was [forgotten](crate::ContactSync::forget) at somebody's wish.
+    Forgotten,
 }
 
 impl RefusalReason {
@@ -254,6 +257,7 @@ impl RefusalReason {
             Self::BadPhone => "bad_phone",
             Self::EmptyName => "empty_name",
             Self::DuplicateIdentity => "duplicate_identity",
+            Self::Forgotten => "forgotten",
         }
     }
 }

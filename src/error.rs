@@ -52,6 +52,8 @@ pub enum ErrorKind {
     /// The server said no in words that are not known, where its status said yes: an engine that is busy, or a contact that it will
     /// not take. Whether the request was carried out is as unknown.
     Unclear,
+    /// The server acknowledged the request, and a read some seconds later does not show its effect.
+    Unkept,
     /// The server does not know the route (another 404, or 405).
     Route,
     /// The client was set up with something that cannot work.
@@ -91,6 +93,7 @@ impl ErrorKind {
         Self::UnknownInstance,
         Self::Rejected,
         Self::Unclear,
+        Self::Unkept,
         Self::Route,
         Self::Configuration,
     ];
@@ -128,6 +131,7 @@ impl ErrorKind {
             Self::UnknownInstance => (Instance, "unknown_instance", "the instance is unknown or unlinked"),
             Self::Rejected => (Contact, "rejected", "the server refused the request"),
             Self::Unclear => (Transient, "unclear", "the server refused it in words that are not known"),
+            Self::Unkept => (Transient, "unkept", "the server accepted it, and the address book does not show it"),
             Self::Route => (Configuration, "route", "the server does not know the route"),
             Self::Configuration => (Configuration, "configuration", "the client is set up wrongly"),
         }

@@ -15,14 +15,16 @@
 //!
 //! # How a ledger is written
 //!
-//! Implement [`Ledger`] and [`Diff`], and hold them to the suite in `contract` (feature `testkit`). Six tables do:
+//! Implement [`Ledger`] and [`Diff`], and hold them to the suite in `contract` (feature `testkit`). Eight tables do:
 //!
 //! | table | key | holds |
 //! |---|---|---|
 //! | `contact` | a number that grows with each arrival; unique (instance, chat) | the record as JSON, and beside it what is searched by: state, due time, whether it is known |
 //! | `alias` | (instance, alias) | the contact that another id belongs to |
 //! | `claim` | a number that grows with each arrival; unique (instance, CRM id) | digest and contact: one for each claim of each record |
-//! | `instance`, `run`, `history` | | state and lease of an instance; what ran; what was overwritten |
+//! | `instance`, `run`, `history` | | state, lease and salt of an instance; what ran; what was overwritten |
+//! | `report` | a number that grows with each arrival; indexed (instance, run) | lines of a run's report, some hundred to a row |
+//! | `forgotten` | (instance, mark) | a mark of a forgotten person, and the mark of the chat that all of that person's share |
 //!
 //! - **A write** ([`Ledger::commit`]) stores the record if the stored revision is the one it has, with a revision one higher, and brings
 //!   `claim` and `alias` up to it. In SQL: `UPDATE contact SET body = $1, state = $2, at = $3, revision = revision + 1 WHERE
@@ -40,6 +42,7 @@
 //!   chunks of 100,000 into a temporary table and join.
 //! - **Staged** records live in the session: a temporary table in SQLite, an unlogged one in Postgres. [`Diff::apply`] stores
 //!   them in one transaction as if by `commit`; dropping the session drops them.
+//! - **A forgotten person** is deleted from all of these tables in one transaction, and kept out by marks: see [`Ledger::forget`].
 //! - **Leases** go by the ledger's own clock: `UPDATE instance SET owner = $1, fence = fence + 1, expires = now() + $2 WHERE name =
 //!   $3 AND (owner IS NULL OR expires <= now())`; in Postgres, a worker that looks for any instance to serve adds `FOR UPDATE SKIP
 //!   LOCKED`.
@@ -62,16 +65,19 @@ use crate::record::Status;
 use crate::{
     ChatId, ErrorKind, InstanceId,
     crm::{CrmContact, RowDigest},
+    pace::{Budget, Daily},
     record::{Claim, Decision, Drift, Overwritten, Record},
     time::Timestamp,
 };
 
 #[cfg(feature = "testkit")]
 pub mod contract;
+mod forgotten;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use forgotten::{Mark, Salt, chats_of, ids_of, strike};
 pub use memory::MemoryLedger;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLedger;
@@ -115,7 +121,8 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// `writes` of those that lost: their record was stored by somebody else meanwhile, and nothing of them was stored.
     ///
     /// A write that adds or changes a claim which by now is another record's is lost as well, unless a write of the same call over
-    /// that record's present revision leaves the claim out, or one absorbs that record.
+    /// that record's present revision leaves the claim out, or one absorbs that record. So is one that makes a record, or adds a
+    /// claim, of a person who was [forgotten](Self::forget).
     ///
     /// A stored record has a revision one higher than the one given. The pusher passes its lease; the other lanes pass none.
     ///
@@ -158,12 +165,13 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Fails if the store does.
     async fn counts(&self, instance: &InstanceId) -> Result<Counts, LedgerError>;
 
-    /// Begins a run, and gives it the next number of the instance, from 1.
+    /// Begins a run, and gives it the next number of the instance, from 1. `owner` names who runs it, as for
+    /// [`acquire`](Self::acquire).
     ///
     /// # Errors
     ///
     /// Fails if the store does.
-    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError>;
+    async fn begin_run(&self, instance: &InstanceId, owner: &str, began: Timestamp) -> Result<u64, LedgerError>;
 
     /// Ends a run with its summary as JSON.
     ///
@@ -207,6 +215,73 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
         after: Option<&ChatId>,
         limit: usize,
     ) -> Result<Vec<Overwritten>, LedgerError>;
+
+    /// Adds lines to the report of a run: a JSON array of objects, in which `chat` and `crm_id` say whom a line is about. Lines about
+    /// persons who were [forgotten](Self::forget) are left out: see [`strike`].
+    ///
+    /// `PostgreSQL`: `INSERT INTO report (instance, run, lines) VALUES ($1, $2, $3)`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn append_report(&self, instance: &InstanceId, run: u64, lines: &str) -> Result<(), LedgerError>;
+
+    /// The lines of a run's report, in the pieces and in the order in which they were added.
+    ///
+    /// `PostgreSQL`: `SELECT lines FROM report WHERE instance = $1 AND run = $2 ORDER BY id`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn report(&self, instance: &InstanceId, run: u64) -> Result<Vec<Box<str>>, LedgerError>;
+
+    /// Deletes the reports of all runs up to one; the runs themselves stay.
+    ///
+    /// `PostgreSQL`: `DELETE FROM report WHERE instance = $1 AND run <= $2`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError>;
+
+    /// Forgets a person, if the stored revision of the record is the one it has, and says whether it was; a person without a record is
+    /// one of revision 0.
+    ///
+    /// What goes: the record with its claims and aliases, the history under all [chats](chats_of) of the person, every line of a report
+    /// that is about one of the [ids](ids_of), and these chats among the aliases of other records, each of which then has a revision one
+    /// higher. What stays: a [mark](Salt::mark) of each of the ids. When it returns, nothing else of the person can be read from
+    /// whatever the ledger is kept in, by whatever means; asking again makes sure of it once more.
+    ///
+    /// `PostgreSQL`: `DELETE FROM contact WHERE instance = $1 AND chat = $2 AND revision = $3` tells whether the revision was the newest;
+    /// `claim` and `alias` go with it; `DELETE FROM history WHERE instance = $1 AND chat = ANY ($4)`; lines of `report` that hold an
+    /// id are read, [struck](strike) and written; `INSERT INTO forgotten (instance, mark, person) SELECT $1, mark, $5 FROM UNNEST ($6)
+    /// AS mark ON CONFLICT (instance, mark) DO UPDATE SET person = excluded.person`. After it, `VACUUM FULL` those tables: a deleted row
+    /// stays in its page until then. What the write-ahead log and its archive hold goes with their retention.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does. [`LedgerErrorKind::Busy`] if others read from the store for so long that what was deleted cannot be
+    /// erased: the person is forgotten then, and asking again erases the rest.
+    async fn forget(&self, instance: &InstanceId, record: &Record) -> Result<bool, LedgerError>;
+
+    /// Says of each of these chat ids or CRM ids whether it was one of a [forgotten](Self::forget) person.
+    ///
+    /// `PostgreSQL`: `SELECT mark FROM forgotten WHERE instance = $1 AND mark = ANY ($2)`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn forgotten(&self, instance: &InstanceId, ids: &[&str]) -> Result<Vec<bool>, LedgerError>;
+
+    /// Deletes all marks of the person who has this chat or CRM id, who may then be taken in again. Says whether there were any.
+    ///
+    /// `PostgreSQL`: `DELETE FROM forgotten WHERE instance = $1 AND person IN (SELECT person FROM forgotten WHERE instance = $1 AND
+    /// mark = $2)`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn allow(&self, instance: &InstanceId, id: &str) -> Result<bool, LedgerError>;
 }
 
 /// Which records to find.
@@ -454,6 +529,20 @@ pub trait Diff: fmt::Debug + Send {
     ///
     /// Fails if the store does; nothing is stored then.
     async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError>;
+
+    /// As [`apply`](Self::apply), but stores all or nothing: if anything has lost, nothing is stored.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does; nothing is stored then.
+    async fn apply_whole(self: Box<Self>) -> Result<Vec<Write>, LedgerError>;
+
+    /// Gives back what is staged in place of storing it, in the order of arrival; another session that stages it sees the same.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn into_writes(self: Box<Self>) -> Result<Vec<Write>, LedgerError>;
 }
 
 /// A row of the CRM on its way into a comparison.
@@ -481,6 +570,9 @@ pub enum Verdict {
     /// The stored claim of the row has the same digest, no row of the session had the same CRM id before, and nothing was staged
     /// that touches the claim.
     Unchanged,
+    /// The row is one of a [forgotten](Ledger::forget) person: no record has its chat, which is marked, or none has its claim, and its
+    /// CRM id is marked.
+    Forgotten,
     /// Everything else.
     Changed {
         /// The record that has the claim of this CRM id, if one has.
@@ -555,6 +647,9 @@ pub struct InstanceState {
     /// Until when the instance asked not to be called, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Wait>,
+    /// Why the gate of the instance is closed, as it was told; none once a name was written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
     /// The account that was behind the instance when names were last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<ChatId>,
@@ -567,6 +662,16 @@ pub struct InstanceState {
     /// By which policy the statuses of all records were last decided.
     #[serde(default)]
     pub drift: Drift,
+    /// The fingerprint of the naming rules that they were decided with.
+    #[serde(default)]
+    pub rules: u32,
+    /// How many update calls a day the last run allowed, if it had a cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daily: Option<Daily>,
+    /// The update calls of the last day, as far as they were made under a cap: each is counted before it is made, and counted for good
+    /// where a run dies before it could make it.
+    #[serde(default)]
+    pub budget: Budget,
     /// When a lease was last given back, by the ledger's clock. [`Ledger::release`] sets it, and [`Ledger::save_state`] leaves it
     /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -593,6 +698,34 @@ impl Wait {
     }
 }
 
+/// Why an instance is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Closed {
+    /// What the instance answered.
+    pub kind: ErrorKind,
+    /// When the gate closed.
+    pub since: Timestamp,
+    /// What helps, if that is known: a clause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<Box<str>>,
+}
+
+impl Closed {
+    /// A gate that closed at a moment.
+    #[must_use]
+    pub fn new(kind: ErrorKind, since: Timestamp) -> Self {
+        Self { kind, since, hint: None }
+    }
+
+    /// Adds what helps.
+    #[must_use]
+    pub fn with_hint(mut self, hint: Option<&str>) -> Self {
+        self.hint = hint.map(Into::into);
+        self
+    }
+}
+
 /// Numbers of one instance's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
@@ -615,6 +748,8 @@ pub struct Counts {
 pub struct RunRecord {
     /// The number of the run.
     pub run: u64,
+    /// Who ran it: a host and a process.
+    pub owner: Box<str>,
     /// When it began.
     pub began: Timestamp,
     /// When it ended; `None` if it did not get that far, or has not yet.
@@ -626,8 +761,8 @@ pub struct RunRecord {
 impl RunRecord {
     /// A run that has begun.
     #[must_use]
-    pub fn begun(run: u64, began: Timestamp) -> Self {
-        Self { run, began, ended: None, summary: None }
+    pub fn begun(run: u64, owner: impl Into<Box<str>>, began: Timestamp) -> Self {
+        Self { run, owner: owner.into(), began, ended: None, summary: None }
     }
 }
 
@@ -759,8 +894,8 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
         (**self).counts(instance).await
     }
 
-    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError> {
-        (**self).begin_run(instance, began).await
+    async fn begin_run(&self, instance: &InstanceId, owner: &str, began: Timestamp) -> Result<u64, LedgerError> {
+        (**self).begin_run(instance, owner, began).await
     }
 
     async fn end_run(
@@ -789,5 +924,29 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
         limit: usize,
     ) -> Result<Vec<Overwritten>, LedgerError> {
         (**self).before_run(instance, run, after, limit).await
+    }
+
+    async fn append_report(&self, instance: &InstanceId, run: u64, lines: &str) -> Result<(), LedgerError> {
+        (**self).append_report(instance, run, lines).await
+    }
+
+    async fn report(&self, instance: &InstanceId, run: u64) -> Result<Vec<Box<str>>, LedgerError> {
+        (**self).report(instance, run).await
+    }
+
+    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError> {
+        (**self).drop_reports(instance, up_to).await
+    }
+
+    async fn forget(&self, instance: &InstanceId, record: &Record) -> Result<bool, LedgerError> {
+        (**self).forget(instance, record).await
+    }
+
+    async fn forgotten(&self, instance: &InstanceId, ids: &[&str]) -> Result<Vec<bool>, LedgerError> {
+        (**self).forgotten(instance, ids).await
+    }
+
+    async fn allow(&self, instance: &InstanceId, id: &str) -> Result<bool, LedgerError> {
+        (**self).allow(instance, id).await
     }
 }

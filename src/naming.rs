@@ -178,7 +178,20 @@ impl Naming {
     pub fn render(&self, first: &str, last: &str, stage: Option<&str>) -> Result<Rendered, NameError> {
         let stage = stage.map(clean).filter(|stage| !stage.is_empty());
         let listed = stage.and_then(|stage| self.funnel.find(&stage));
-        let tag = listed.and_then(|stage| stage.tag.as_deref());
+        self.dress(first, last, listed.and_then(|stage| stage.tag.as_deref()))
+    }
+
+    /// Makes the name of a contact from a name that a person saved, and a tag of the funnel: the tag takes the place of one that the
+    /// name has. A tag that is not in the funnel is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError::Blank`] if nothing is left of the base.
+    pub fn retag(&self, full: &str, tag: Option<&str>) -> Result<Rendered, NameError> {
+        self.dress(full, "", tag)
+    }
+
+    fn dress(&self, first: &str, last: &str, tag: Option<&str>) -> Result<Rendered, NameError> {
         let affix = tag.and_then(|tag| self.affixes.iter().find(|affix| &*affix.tag == tag));
         let (head, tail) = (cut(first, self.field), cut(last, self.field));
         let (base, is_cut) = self.base(Parts::clean(head, tail), affix.map_or(0, |affix| affix.width));
@@ -188,7 +201,7 @@ impl Naming {
         Ok(Rendered {
             name: self.lay_out(&base, affix)?,
             base: ContactName::from_clean(&base.first, &base.last)?,
-            tag: tag.map(Into::into),
+            tag: affix.map(|affix| affix.tag.clone()),
             shortened: is_cut || head.len() < first.trim_end().len() || tail.len() < last.trim_end().len(),
         })
     }

@@ -8,9 +8,23 @@
 //! Callers stand in line and are served in the order in which they came. Whoever gives up while waiting leaves the line and takes
 //! no turn with it: a turn is taken when a call leaves, never before. When the server asks for a pause, the whole line stands
 //! still until it is over, and no burst has been saved up meanwhile.
+//!
+//! # It learns
+//!
+//! The pace that a limiter is given is a cap. A server that answers "too many calls" ([`ErrorKind::RateLimited`], with `Retry-After` or
+//! without) halves the rate, and the next turn comes an interval of the new pace later. Calls that were under way by then had no
+//! chance to be slower, so their answers halve nothing again. Each call that works adds a 128th of the cap: after 64 of them a
+//! halving is made good. No other error teaches anything: a spent quota and a server in trouble are not about speed.
+//!
+//! The rate never drops below a 64th of the cap, nor below one call a minute unless the cap is slower: a server that wants less than
+//! that says so with a pause, and from there a limiter is back at its cap within minutes. Bursts shrink with the rate. A pace
+//! without limit becomes one of 25 calls a second with the first such answer, as if its cap were 50, and has no limit again once that
+//! is made good. What was learnt is forgotten with the limiter.
+
+pub(crate) mod daily;
 
 use std::{
-    sync::{Mutex as Lock, PoisonError},
+    sync::{Mutex as Lock, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,6 +33,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub use self::daily::{Budget, Daily, Day, Schedule};
 use crate::{Error, ErrorKind};
 
 /// How often an instance may be called.
@@ -67,7 +82,7 @@ impl Pace {
         Self { interval, burst: u32::try_from(fitting).unwrap_or(u32::MAX).max(1), jitter: 0.0 }
     }
 
-    /// No pace at all: only the pauses that the server asks for are kept.
+    /// No pace at all, until a server says that it is too fast: see [the module](self). The pauses that it asks for are kept.
     pub fn unlimited() -> Self {
         Self::every(Duration::ZERO)
     }
@@ -98,6 +113,27 @@ impl Pace {
         self.burst
     }
 
+    /// The pace at a share of the rate, in [`Learnt::FULL`]ths; bursts shrink with it.
+    fn slowed_to(self, share: u32) -> Self {
+        if share >= Learnt::FULL {
+            return self;
+        }
+        let burst = u64::from(self.burst) * u64::from(share) / u64::from(Learnt::FULL);
+        let interval = self.taught_interval().saturating_mul(Learnt::FULL) / share;
+        Self { interval, burst: u32::try_from(burst).unwrap_or(u32::MAX).max(1), ..self }
+    }
+
+    /// The interval that a first halving starts from.
+    fn taught_interval(&self) -> Duration {
+        if self.interval.is_zero() { Self::GRAIN } else { self.interval }
+    }
+
+    /// The smallest share of the rate that may be left of it.
+    fn least_share(&self) -> u32 {
+        let of_a_minute = f64::from(Learnt::FULL) * self.taught_interval().as_secs_f64() / 60.0;
+        (2..Learnt::FULL).find(|share| f64::from(*share) >= of_a_minute).unwrap_or(Learnt::FULL)
+    }
+
     /// How much later than it could a turn comes, by chance.
     fn put_off(&self) -> Duration {
         let share = self.interval.as_secs_f64() * self.jitter * fastrand::f64();
@@ -116,7 +152,15 @@ struct Gcra {
 
 impl Gcra {
     fn new(pace: &Pace) -> Self {
-        Self { interval: pace.interval, tolerance: pace.interval.saturating_mul(pace.burst - 1), empty_at: None }
+        let mut bucket = Self { interval: Duration::ZERO, tolerance: Duration::ZERO, empty_at: None };
+        bucket.keep(pace);
+        bucket
+    }
+
+    /// Keeps another pace from now on.
+    fn keep(&mut self, pace: &Pace) {
+        self.interval = pace.interval;
+        self.tolerance = pace.interval.saturating_mul(pace.burst - 1);
     }
 
     /// The first moment at which a call conforms; `None` means any.
@@ -135,7 +179,51 @@ impl Gcra {
     }
 }
 
-/// Hands out turns at a [`Pace`], and keeps the pauses that a server asks for.
+/// What the answers of a server taught about its speed; pure, its times are counted from any fixed moment.
+#[derive(Debug, Clone, Copy)]
+struct Learnt {
+    /// The share of the rate, in `FULL`ths.
+    share: u32,
+    least: u32,
+    /// When it was halved last.
+    slowed_at: Option<Duration>,
+}
+
+impl Learnt {
+    const FULL: u32 = 128;
+
+    fn new(pace: &Pace) -> Self {
+        Self { share: Self::FULL, least: pace.least_share(), slowed_at: None }
+    }
+
+    /// Whether a call was begun after the last halving, so that its answer is about the present pace.
+    fn is_news(&self, begun: Duration) -> bool {
+        self.slowed_at.is_none_or(|at| begun > at)
+    }
+
+    fn worked(&mut self, begun: Duration) {
+        if self.is_news(begun) {
+            self.share = Self::FULL.min(self.share + 1);
+        }
+    }
+
+    /// A call was too fast. Says whether that is news.
+    fn too_fast(&mut self, begun: Duration, now: Duration) -> bool {
+        let is_news = self.is_news(begun);
+        if is_news {
+            self.share = self.least.max(self.share / 2);
+            self.slowed_at = Some(now);
+        }
+        is_news
+    }
+}
+
+/// A call under way, for [`Limiter::heed`].
+#[derive(Debug, Clone, Copy)]
+#[must_use = "the limiter learns nothing of a call whose answer it is not told"]
+pub struct Begun(Duration);
+
+/// Hands out turns at a [`Pace`], keeps the pauses that a server asks for, and slows down where it says that it is too fast.
 ///
 /// One limiter stands for one instance: share it among all who call it. For implementations of
 /// [`AddressBook`](crate::AddressBook):
@@ -147,8 +235,15 @@ impl Gcra {
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// let limiter = Limiter::new(Pace::per_second(50));
 /// limiter.turn(Duration::ZERO).await?;
-/// // ... the call is made, and the server asks for a pause:
-/// limiter.heed(&Error::new(ErrorKind::QuotaReached).with_retry_after(Duration::from_secs(60)));
+/// let call = limiter.begin();
+/// // ... the call is made, and the server is asked for too much:
+/// limiter.heed::<()>(call, &Err(Error::new(ErrorKind::RateLimited)));
+/// assert_eq!(limiter.pace().interval(), Duration::from_millis(40), "half as fast");
+///
+/// limiter.turn(Duration::ZERO).await?;
+/// let answer = Err::<(), _>(Error::new(ErrorKind::QuotaReached).with_retry_after(Duration::from_secs(60)));
+/// limiter.heed(limiter.begin(), &answer);
+/// assert_eq!((limiter.pace().interval(), limiter.cap()), (Duration::from_millis(40), Pace::per_second(50)));
 ///
 /// let error = limiter.turn(Duration::ZERO).await.unwrap_err();
 /// assert_eq!((error.kind(), error.attempts()), (ErrorKind::QuotaReached, 0));
@@ -158,12 +253,13 @@ impl Gcra {
 /// ```
 #[derive(Debug)]
 pub struct Limiter {
-    pace: Pace,
+    cap: Pace,
     epoch: Instant,
+    learnt: Lock<Learnt>,
     /// The pause that ends last, if the server ever asked for one.
     pause: Lock<Option<Pause>>,
-    /// Told of each new pause: whoever sleeps in line has to look again.
-    paused: Notify,
+    /// Told of each new pause and each halving: whoever sleeps in line has to look again.
+    news: Notify,
     /// Held by the first in line until its turn; tokio's lock is fair, which makes it the line.
     line: Mutex<Gcra>,
 }
@@ -178,16 +274,25 @@ struct Pause {
 }
 
 impl Limiter {
-    /// Makes a limiter that has handed out nothing yet: the first turn comes at once.
+    /// Makes a limiter that has handed out nothing yet: the first turn comes at once. It is never faster than `cap`.
     #[must_use]
-    pub fn new(pace: Pace) -> Self {
-        let line = Mutex::new(Gcra::new(&pace));
-        Self { pace, epoch: Instant::now(), pause: Lock::default(), paused: Notify::new(), line }
+    pub fn new(cap: Pace) -> Self {
+        let (line, learnt) = (Mutex::new(Gcra::new(&cap)), Lock::new(Learnt::new(&cap)));
+        Self { cap, epoch: Instant::now(), learnt, pause: Lock::default(), news: Notify::new(), line }
     }
 
-    /// The pace that it keeps.
+    /// The pace that it keeps now.
     pub fn pace(&self) -> Pace {
-        self.pace
+        self.cap.slowed_to(self.learnt().share)
+    }
+
+    /// The pace that it was given, and never exceeds.
+    pub fn cap(&self) -> Pace {
+        self.cap
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets nobody go for `wait` from now on, because of an error of this kind; a shorter pause than the present one changes
@@ -201,11 +306,22 @@ impl Limiter {
             }
             *pause = Some(Pause { until, kind });
         }
-        self.paused.notify_waiters();
+        self.news.notify_waiters();
     }
 
-    /// Keeps the [pause](Self::pause) that an error asks for, whatever its kind; one that asks for none changes nothing.
-    pub fn heed(&self, error: &Error) {
+    /// Notes that a call is made now, right after its [turn](Self::turn).
+    pub fn begin(&self) -> Begun {
+        Begun(self.epoch.elapsed())
+    }
+
+    /// Learns from the answer to a call: keeps the [pause](Self::pause) that an error asks for, whatever its kind, and adapts the
+    /// [pace](Self::pace) as [the module](self) says.
+    pub fn heed<T>(&self, call: Begun, answer: &Result<T, Error>) {
+        let Err(error) = answer else { return self.learnt().worked(call.0) };
+        if error.kind() == ErrorKind::RateLimited && self.learnt().too_fast(call.0, self.epoch.elapsed()) {
+            tracing::debug!(interval = ?self.pace().interval, "too fast; the pace is halved");
+            self.news.notify_waiters();
+        }
         if let Some(wait) = error.retry_after() {
             self.pause(wait, error.kind());
         }
@@ -220,15 +336,23 @@ impl Limiter {
     pub async fn turn(&self, patience: Duration) -> Result<(), Error> {
         // Whoever waits out a long pause in vain should not have to wait for the line as well.
         self.pause_within(patience)?;
-        if self.pace.interval.is_zero() {
-            return self.pause_over(patience).await;
+        if self.pace().interval.is_zero() {
+            self.pause_over(patience).await?;
+            // It may have been slowed down meanwhile.
+            if self.pace().interval.is_zero() {
+                return Ok(());
+            }
         }
-        let put_off = self.pace.put_off();
+        let put_off = self.pace().put_off();
         let mut bucket = self.line.lock().await;
         loop {
-            let new_pause = self.paused.notified();
+            let news = self.news.notified();
             let pause = self.pause_within(patience)?;
-            if let Some(until) = pause {
+            let learnt = *self.learnt();
+            let pace = self.cap.slowed_to(learnt.share);
+            bucket.keep(&pace);
+            let rested = learnt.slowed_at.map(|at| at.saturating_add(pace.interval));
+            for until in pause.into_iter().chain(rested) {
                 bucket.pause(until);
             }
             let now = self.epoch.elapsed();
@@ -237,7 +361,7 @@ impl Limiter {
                 bucket.take(now);
                 return Ok(());
             }
-            tokio::select! { () = sleep(ready.saturating_sub(now)) => {}, () = new_pause => {} }
+            tokio::select! { () = sleep(ready.saturating_sub(now)) => {}, () = news => {} }
         }
     }
 
@@ -438,7 +562,8 @@ mod tests {
         limiter.turn(FOREVER).await.unwrap();
         let pausing = async {
             sleep(SECOND).await;
-            limiter.heed(&Error::new(ErrorKind::Server).with_retry_after(9 * SECOND));
+            let busy = Error::new(ErrorKind::Server).with_retry_after(9 * SECOND);
+            limiter.heed::<()>(limiter.begin(), &Err(busy));
         };
         let (first, second, ()) = tokio::join!(limiter.turn(Duration::ZERO), limiter.turn(Duration::ZERO), pausing);
         for error in [first.unwrap_err(), second.unwrap_err()] {
@@ -460,6 +585,168 @@ mod tests {
         let limiter = Limiter::new(Pace::every(Duration::MAX).jitter(1.0));
         limiter.turn(FOREVER).await.unwrap();
         assert!(timeout(SECOND, limiter.turn(FOREVER)).await.is_err());
+    }
+
+    /// A call that is made and answered at once, by a server that may find it too fast.
+    fn answer(limiter: &Limiter, is_fine: bool) {
+        let error = || Err(Error::new(RateLimited));
+        limiter.heed(limiter.begin(), &if is_fine { Ok(()) } else { error() });
+    }
+
+    /// The rate as a share of the cap's.
+    fn share(limiter: &Limiter) -> f64 {
+        limiter.cap().interval.as_secs_f64() / limiter.pace().interval.as_secs_f64()
+    }
+
+    proptest! {
+        #[test]
+        fn p5_no_window_holds_more_than_the_cap_or_than_what_was_learnt(
+            steps in prop::collection::vec((0u64..3_000, 0u8..10), 1..120),
+            rate in 0.5f64..100.0,
+            burst in 1u32..10,
+        ) {
+            let cap = Pace::every(Duration::from_secs_f64(rate.recip())).burst(burst);
+            let (mut bucket, mut learnt) = (Gcra::new(&cap), Learnt::new(&cap));
+            let (mut now, mut made, mut since_halving) = (Duration::ZERO, Vec::new(), Vec::new());
+            for (gap, luck) in steps {
+                now += Duration::from_millis(gap);
+                let pace = cap.slowed_to(learnt.share);
+                bucket.keep(&pace);
+                if let Some(at) = learnt.slowed_at {
+                    bucket.pause(at + pace.interval);
+                }
+                now = now.max(bucket.earliest().unwrap_or_default());
+                bucket.take(now);
+                made.push(now);
+                since_halving.push(now);
+                prop_assert!(pace.interval >= cap.interval && pace.burst <= cap.burst);
+                prop_assert_eq!(crowded_window(&since_halving, &pace), None, "learnt: {:?}", pace);
+                match luck {
+                    0 => {
+                        now += Duration::from_millis(1);
+                        prop_assert!(learnt.too_fast(now, now));
+                        since_halving.clear();
+                    }
+                    _ => learnt.worked(now),
+                }
+            }
+            prop_assert_eq!(crowded_window(&made, &cap), None);
+        }
+
+        #[test]
+        fn a_rate_is_halved_and_made_good_and_never_leaves_its_bounds(
+            interval in 1u64..200_000,
+            answers in prop::collection::vec(any::<bool>(), 0..400),
+        ) {
+            let cap = Pace::every(Duration::from_millis(interval));
+            let mut learnt = Learnt::new(&cap);
+            for (at, is_fine) in answers.into_iter().enumerate() {
+                let (before, at) = (learnt.share, Duration::from_secs(at as u64));
+                if is_fine {
+                    learnt.worked(at);
+                    prop_assert!(learnt.share == before + 1 || (before, learnt.share) == (128, 128));
+                } else {
+                    learnt.too_fast(at, at);
+                    prop_assert!(learnt.share == before / 2 || learnt.share == learnt.least);
+                }
+                let slowest = (64 * cap.interval).min(Duration::from_secs(60)).max(cap.interval);
+                let now = cap.slowed_to(learnt.share).interval;
+                prop_assert!(cap.interval <= now && now <= slowest, "{now:?}");
+            }
+            (500..630).for_each(|at| learnt.worked(Duration::from_secs(at)));
+            prop_assert_eq!(cap.slowed_to(learnt.share), cap);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_429_halves_the_rate_and_the_next_turn_comes_a_new_interval_later() {
+        let limiter = Limiter::new(Pace::per_second(2).burst(4));
+        calls(&limiter, 1).await;
+        advance(10 * SECOND).await;
+        answer(&limiter, false);
+        assert_eq!((limiter.pace().interval(), limiter.pace().burst_size()), (SECOND, 2));
+        assert_eq!(calls(&limiter, 3).await, [11, 12, 13].map(Duration::from_secs));
+        assert_eq!(limiter.cap(), Pace::per_second(2).burst(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_crowd_of_calls_halves_the_rate_once_and_its_successes_add_nothing() {
+        let limiter = Limiter::new(Pace::per_second(10).burst(8));
+        let crowd: Vec<_> = (0..8).map(|_| limiter.begin()).collect();
+        advance(SECOND).await;
+        for call in &crowd[..6] {
+            limiter.heed::<()>(*call, &Err(Error::new(RateLimited)));
+            advance(SECOND).await;
+        }
+        crowd[6..].iter().for_each(|call| limiter.heed(*call, &Ok(())));
+        assert_eq!(limiter.pace().interval(), SECOND / 5);
+        answer(&limiter, false);
+        assert_eq!(limiter.pace().interval(), SECOND * 4 / 10, "a call that was begun since is news");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sixty_four_calls_that_work_make_a_halving_good() {
+        for pace in [Pace::per_second(1), Pace::unlimited()] {
+            let limiter = Limiter::new(pace);
+            answer(&limiter, false);
+            assert_ne!(limiter.pace(), pace);
+            for _ in 0..64 {
+                assert_ne!(limiter.pace(), pace);
+                limiter.turn(FOREVER).await.unwrap();
+                answer(&limiter, true);
+            }
+            assert_eq!(limiter.pace(), pace);
+            answer(&limiter, true);
+            assert_eq!(limiter.pace(), pace, "never more than the cap");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_too_many_calls_slow_it_down() {
+        let limiter = Limiter::new(Pace::per_second(1));
+        for kind in ErrorKind::ALL.iter().filter(|kind| **kind != RateLimited) {
+            limiter.heed::<()>(limiter.begin(), &Err(Error::new(*kind).with_retry_after(SECOND)));
+        }
+        assert_eq!(limiter.pace(), limiter.cap());
+        limiter.heed::<()>(limiter.begin(), &Err(Error::new(RateLimited).with_retry_after(9 * SECOND)));
+        assert!((share(&limiter) - 0.5).abs() < 1e-6);
+        assert_eq!(calls(&limiter, 2).await, [9 * SECOND, 11 * SECOND], "the pause is kept as well");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_number_of_refusals_makes_it_slower_than_a_call_a_minute_or_a_64th() {
+        for (cap, slowest) in [
+            (Pace::per_second(1), 128 * SECOND / 3),
+            (Pace::per_second(8), 8 * SECOND),
+            (Pace::unlimited(), Duration::from_millis(20 * 64)),
+            (Pace::every(90 * SECOND), 90 * SECOND),
+        ] {
+            let limiter = Limiter::new(cap);
+            for _ in 0..20 {
+                limiter.turn(FOREVER).await.unwrap();
+                advance(SECOND).await;
+                answer(&limiter, false);
+            }
+            assert_eq!(limiter.pace().interval(), slowest, "{cap:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_halving_reaches_those_who_already_wait() {
+        let limiter = limiter(Pace::per_second(1));
+        limiter.turn(FOREVER).await.unwrap();
+        let slowing = async {
+            sleep(SECOND / 2).await;
+            answer(&limiter, false);
+        };
+        let (at, ()) = tokio::join!(calls(&limiter, 2), slowing);
+        assert_eq!(at, [2_500, 4_500].map(Duration::from_millis));
+        let limiter = Limiter::new(Pace::unlimited());
+        limiter.pause(SECOND, RateLimited);
+        let (first, second, ()) =
+            tokio::join!(calls(&limiter, 1), calls(&limiter, 1), async { answer(&limiter, false) });
+        assert_eq!(first[0].min(second[0]), SECOND);
+        assert_eq!(first[0].max(second[0]), Duration::from_millis(1_040), "not both at once");
     }
 
     #[test]

@@ -48,7 +48,7 @@ mod decide;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Blame, Decision, Drift, Effect, Event, Failure, Policy, decide, merge};
+pub use decide::{Blame, Decision, Drift, Effect, Event, Failure, Policy, decide, merge, unmerge};
 
 /// One contact of one instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,9 +72,15 @@ pub struct Record {
     /// That a person said to leave the contact as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
-    /// The name that a person wants in place of the CRM's, because a run was undone.
+    /// Whether the number is on WhatsApp, if that was asked before the first name was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restored: Option<Restored>,
+    pub checked: Option<Checked>,
+    /// Records of the same person that were joined with this one, as they were then: see [`unmerge`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<Box<Self>>,
+    /// The name that stands in place of the CRM's: from before a run that was undone, or from the phone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub substitute: Option<Substitute>,
     /// What the contact waits for; set by [`decide`] alone.
     pub status: Status,
     /// How often the record was stored; 0 until then. It is stored only over the revision that it was loaded at.
@@ -136,6 +142,8 @@ pub enum Hold {
     NoPhone,
     /// A person said to leave it as it is.
     ByHand,
+    /// The number is not on WhatsApp, as far as the server knows; it is asked again after a week.
+    NotOnWhatsApp,
 }
 
 /// Why a contact is parked.
@@ -147,10 +155,15 @@ pub enum Park {
     Refused,
     /// Several rows of the CRM claim the person.
     Competing,
-    /// Somebody else saved another name over ours, and [`Drift::Ask`] leaves it to a person which of them stays.
+    /// Somebody else saved another name over ours, and it is left to a person which of them stays: always with [`Drift::Ask`], with
+    /// [`Drift::ByField`] where the CRM changed the name as well.
     Drifted,
     /// Somebody else saved the same name over ours again and again: see [`Flips`].
     Contested,
+    /// The process died again and again while the contact was called: see [`LastFailure::deaths`].
+    Deadly,
+    /// The API accepted the name again and again, and the address book still shows what was there before: see [`Event::Unkept`].
+    Unkept,
 }
 
 impl Hold {
@@ -159,6 +172,7 @@ impl Hold {
     pub fn advice(self) -> &'static str {
         match self {
             Self::NoPhone => "nobody knows the phone behind this privacy id; give the CRM row a phone",
+            Self::NotOnWhatsApp => "the number is not on WhatsApp; correct it in the CRM, or try again later",
             Self::ByHand => "left as it is, because a person said so; release it to go on",
         }
     }
@@ -172,6 +186,10 @@ impl Park {
             Self::Refused => "the server refused the name; change it in the CRM, or try again",
             Self::Competing => "several rows of the CRM claim this person; leave the number in one of them",
             Self::Drifted => "somebody saved another name; release it to overwrite that, or change the name in the CRM",
+            Self::Deadly => "the job died three times while it wrote this contact; find out why, then try it again",
+            Self::Unkept => {
+                "the server accepts the name, and the address book does not show it; look at the phone, then try it again"
+            }
             Self::Contested => {
                 "somebody saves the same other name again and again; agree on one, then change the CRM or release the contact"
             }
@@ -249,10 +267,12 @@ pub enum Cause {
     Rules,
     /// A run was undone.
     Undo,
+    /// A person saved another name on the phone, and the policy takes it over.
+    Phone,
 }
 
 impl Cause {
-    /// The word in reports: `new`, `name`, `stage`, `rules`, `undo`.
+    /// The word in reports: `new`, `name`, `stage`, `rules`, `undo`, `phone`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -261,6 +281,7 @@ impl Cause {
             Self::Stage => "stage",
             Self::Rules => "rules",
             Self::Undo => "undo",
+            Self::Phone => "phone",
         }
     }
 }
@@ -284,6 +305,12 @@ pub struct Pushed {
     /// How often somebody else saved the same name over ours of late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flips: Option<Flips>,
+    /// The run that called last, until the end of that call is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calling: Option<u64>,
+    /// The full names that were sent before [`sent`](Self::sent), newest first; a few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Box<str>>,
 }
 
 /// How often somebody else saved the same name over ours, within a day.
@@ -298,16 +325,66 @@ pub struct Flips {
     pub times: u32,
 }
 
-/// A name from before a run that was undone. It stands in place of one wish of the CRM's; any other wish replaces it.
+/// A name that stands in place of one wish of the CRM's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Restored {
+pub struct Substitute {
     /// The name.
     pub wish: Wish,
-    /// The name that the CRM wanted when the run was undone.
+    /// What it stands in place of: the name that the CRM wanted then or, for one from the phone, the base of that name.
     pub over: Fingerprint,
-    /// The run that was undone.
-    pub run: u64,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a name comes from that stands in place of the CRM's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Source {
+    /// From before a run that was undone. Any other wish of the CRM's replaces it.
+    Undo {
+        /// The run.
+        run: u64,
+    },
+    /// From the phone, with the tag of the CRM. It stands until the CRM wants another base than then.
+    Phone,
+}
+
+impl Substitute {
+    fn stands_for(&self, wish: &Wish) -> bool {
+        let replaced = match self.source {
+            Source::Undo { .. } => &wish.name,
+            Source::Phone => &wish.base,
+        };
+        self.over == replaced.fingerprint()
+    }
+}
+
+/// A name that a person saved on the phone, and that the CRM does not know yet: see [`Record::edit`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Edit {
+    /// The person.
+    pub chat: ChatId,
+    /// The row of the CRM to correct.
+    pub crm_id: Box<str>,
+    /// What the CRM wants.
+    pub wanted: Box<str>,
+    /// What the person saved, without our tag where the name was taken over.
+    pub saved: Box<str>,
+    /// Whether the name was taken over; else the contact waits for a person to decide.
+    pub is_taken_over: bool,
+}
+
+/// Whether a number is on WhatsApp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Checked {
+    /// Whether it is.
+    pub exists: bool,
+    /// When the server said so.
+    pub at: Timestamp,
 }
 
 /// That a person said to leave a contact as it is.
@@ -361,6 +438,9 @@ pub struct LastFailure {
     /// How many of them failed for reasons that cannot be understood; only these are bounded, by [`Policy::unclear_attempts`].
     #[serde(default)]
     pub unclear: u32,
+    /// How often in a row the process died while the contact was called.
+    #[serde(default)]
+    pub deaths: u32,
     /// When the last of them failed.
     pub at: Timestamp,
     /// When to try again; `None` if only a person or a new wish helps.
@@ -384,7 +464,8 @@ pub struct Seen {
     /// Whether a person said to overwrite it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_overruled: bool,
-    /// Whether it is our own name, of a request that was never answered: nobody else saved it.
+    /// Whether nobody else saved it: it is our own name, of a request that was never answered, or what was there before one that was
+    /// accepted and not kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_ours: bool,
 }
@@ -424,19 +505,38 @@ impl Record {
             pushed: Pushed::default(),
             seen: None,
             held: None,
-            restored: None,
+            checked: None,
+            joined: Vec::new(),
+            substitute: None,
             status: Status::InSync,
             revision: 0,
         }
     }
 
-    /// What the contact is to be called: what the CRM wants, or the name that was [`restored`](Self::restored) in its place. `None`
-    /// unless exactly one row claims it and has a name.
+    /// What the contact is to be called: what the CRM wants, or its [`substitute`](Self::substitute). `None` unless exactly one row
+    /// claims it and has a name.
     #[must_use]
     pub fn wanted(&self) -> Option<&Wish> {
         let wish = self.sole_claim()?.wish.as_ref()?;
-        let restored = self.restored.as_ref().filter(|restored| restored.over == wish.name.fingerprint());
-        Some(restored.map_or(wish, |restored| &restored.wish))
+        Some(self.substitute.as_ref().filter(|substitute| substitute.stands_for(wish)).map_or(wish, |by| &by.wish))
+    }
+
+    /// The name that a person saved and that the CRM should learn of: it was taken over from the phone, or waits for a decision.
+    #[must_use]
+    pub fn edit(&self) -> Option<Edit> {
+        let claim = self.sole_claim()?;
+        let wish = claim.wish.as_ref()?;
+        let from_phone = |substitute: &&Substitute| substitute.source == Source::Phone && substitute.stands_for(wish);
+        let taken_over = self.substitute.as_ref().filter(from_phone).map(|substitute| substitute.wish.base.full());
+        let waits = self.status == Status::Parked { reason: Park::Drifted };
+        let saved = self.drifted().and_then(|seen| seen.name.as_deref()).filter(|_| waits).or(taken_over)?;
+        Some(Edit {
+            chat: self.chat.clone(),
+            crm_id: claim.crm_id.clone(),
+            wanted: wish.name.full().into(),
+            saved: saved.into(),
+            is_taken_over: !waits,
+        })
     }
 
     /// The claim on the contact, if there is exactly one.

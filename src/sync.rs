@@ -78,6 +78,7 @@
 //! known to bear more. The pace is the client's; more in flight never exceeds it.
 
 mod again;
+mod forget;
 mod gate;
 mod guardrails;
 mod intake;
@@ -87,7 +88,9 @@ mod push;
 mod refresh;
 mod report;
 mod run;
+mod saved;
 mod undo;
+mod verify;
 
 use std::{
     collections::HashSet, error::Error as StdError, fmt, future::Future, pin::pin, process, sync::Arc, time::Duration,
@@ -105,20 +108,26 @@ use self::{
     run::{Run, Store},
 };
 pub use self::{
+    forget::Forgotten,
     guardrails::{Guardrail, Guardrails},
     persons::{Happening, Retry, Story, Waiting},
     refresh::{Adoption, Refresh},
     report::{
-        Action, Change, Left, LeftReason, Notes, Observer, Outcome, Page, Plan, Progress, Report, RunLog, Summary,
+        Action, Change, Left, LeftReason, Notes, Observer, Outcome, Page, PastRun, Plan, Progress, Report, RunLog,
+        Summary,
     },
+    saved::{MovedOn, SavedPlan},
     undo::Undo,
+    verify::Verify,
 };
 use crate::{
+    ChatId,
     book::AddressBook,
     crm::{CrmContact, Feed, RowError},
     ledger::{Diff, Ledger, LedgerError, Query, Write},
     naming::Naming,
-    record::{Drift, Event, Park, Status},
+    pace::Daily,
+    record::{Drift, Event, Park, Policy, Record, Status},
     retry::RetryPolicy,
     time::Clock,
 };
@@ -131,7 +140,7 @@ const LEASE: Duration = Duration::from_secs(60);
 pub struct ContactSync {
     book: Arc<dyn AddressBook>,
     ledger: Arc<dyn Ledger>,
-    naming: Naming,
+    naming: Arc<Naming>,
     clock: Clock,
     owner: String,
     in_flight: usize,
@@ -141,6 +150,13 @@ pub struct ContactSync {
     guardrails: Guardrails,
     look_first: LookFirst,
     drift: Drift,
+    checks_numbers: bool,
+    untags_gone: bool,
+    keep_reports: u64,
+    daily: Option<Daily>,
+    verify: Verify,
+    repeats: (u32, Duration),
+    canary: Option<u64>,
     observer: Option<Observer>,
 }
 
@@ -165,7 +181,7 @@ impl ContactSync {
         Self {
             book: Arc::new(book),
             ledger: Arc::new(ledger),
-            naming,
+            naming: Arc::new(naming),
             clock: Clock::system(),
             owner: format!("process {}", process::id()),
             in_flight: 1,
@@ -177,6 +193,13 @@ impl ContactSync {
             guardrails: Guardrails::default(),
             look_first: LookFirst::default(),
             drift: Drift::default(),
+            checks_numbers: false,
+            untags_gone: false,
+            keep_reports: 100,
+            daily: None,
+            verify: Verify::default(),
+            repeats: (2, Duration::from_secs(5)),
+            canary: Some(100),
             observer: None,
         }
     }
@@ -236,6 +259,100 @@ impl ContactSync {
         self
     }
 
+    /// Sets how many update calls are made in any 24 hours, at the most, by all workers of the instance together; there is no cap by
+    /// default. What is left when it is spent stays due, and [`Report::resumes_at`] says from when on a run can go on.
+    ///
+    /// The calls are counted in the ledger before they are made. A process that dies has counted up to [`in_flight`](Self::in_flight)
+    /// calls that it did not make, or twice as many and at least 16 where there is no pace; each of them is free again a day later.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")]
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// use wawp_contacts::{ContactSync, crm::{self, CrmContact}, ledger::MemoryLedger, naming::{Funnel, Naming}, pace::Daily, testkit::WawpServer};
+    ///
+    /// let server = WawpServer::start().await; // stands in for Wawp
+    /// let sync = ContactSync::new(server.client(), MemoryLedger::default(), Naming::new(Funnel::none())).daily(Daily::at_most(2));
+    /// let rows = || (0..3).map(|n| Ok(CrmContact::new(format!("crm-{n}"), format!("+1 202 555 014{n}").parse().unwrap()).named("Bob", "")));
+    ///
+    /// let plan = sync.plan(crm::snapshot(rows())).await?;
+    /// assert!(plan.schedule.to_string().starts_with("3 calls: 2 today, 1 tomorrow from "));
+    ///
+    /// let report = sync.run(crm::snapshot(rows())).await?;
+    /// assert_eq!((report.summary.calls, report.summary.gated), (2, 1));
+    /// assert!(report.resumes_at.is_some());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn daily(mut self, daily: impl Into<Option<Daily>>) -> Self {
+        self.daily = daily.into();
+        self
+    }
+
+    /// Sets whether each number that was never seen in the address book is asked for first, at most once a second, and left out, with
+    /// the reason, if it is not on WhatsApp; no by default. Answers are kept in the ledger; a number that is not there is asked for
+    /// again after a week.
+    ///
+    /// Numbers of Argentina, Brazil and Mexico, which are written in two ways, are asked for in any case unless nothing is to be
+    /// [looked at](LookFirst::Never): the server says which of both to write to.
+    #[must_use]
+    pub fn check_numbers(mut self, check: bool) -> Self {
+        self.checks_numbers = check;
+        self
+    }
+
+    /// Sets whether contacts lose their tag whose rows are gone from a snapshot; no by default: they keep the name that they have.
+    #[must_use]
+    pub fn untag_gone(mut self, untag: bool) -> Self {
+        self.untags_gone = untag;
+        self
+    }
+
+    /// Sets which contacts are read back once the API has acknowledged their names; by default those of which a request was not
+    /// answered.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")]
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// use wawp_contacts::{ContactSync, crm::{self, CrmContact}, ledger::MemoryLedger, naming::{Funnel, Naming}, sync::Verify, testkit::WawpServer};
+    ///
+    /// let server = WawpServer::start().await; // stands in for Wawp
+    /// let sync = ContactSync::new(server.client(), MemoryLedger::default(), Naming::new(Funnel::none())).verify(Verify::Always);
+    /// let bob = CrmContact::new("crm-1", "+1 202 555 0142".parse()?).named("Bob", "");
+    ///
+    /// let report = sync.run(crm::snapshot([Ok(bob)])).await?;
+    /// assert_eq!((report.summary.created, report.summary.verified), (1, 1));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// Sets how often, and how long after a read that showed the need, a name is sent again that the API accepted and the address book
+    /// does not show; by default twice, 5 s after each read. If that does not help, the contact is parked as [`Park::Unkept`].
+    #[must_use]
+    pub fn repeat(mut self, times: u32, every: Duration) -> Self {
+        self.repeats = (times, every);
+        self
+    }
+
+    /// Sets from how many planned calls on the first contact of a run is read back before the others are called; 100 by default, and
+    /// `None` never.
+    ///
+    /// If it shows the name, the others follow, first one at a time, then two, four and so on up to [`in_flight`](Self::in_flight). If
+    /// it does not, also after the [repeats](Self::repeat), nobody else is called: [`Report::gate`] is
+    /// [`ErrorKind::Unkept`](crate::ErrorKind::Unkept), and all contacts stay due. If it cannot be read, the run goes on without.
+    #[must_use]
+    pub fn canary(mut self, calls: impl Into<Option<u64>>) -> Self {
+        self.canary = calls.into();
+        self
+    }
+
     /// Sets the clock; the system's by default. Give the ledger the same.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -247,6 +364,14 @@ impl ContactSync {
     #[must_use]
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = owner.into();
+        self
+    }
+
+    /// Sets of how many of the last runs the ledger keeps the report; 100 by default. The counts of older ones stay. See
+    /// [`report_of`](Self::report_of).
+    #[must_use]
+    pub fn keep_reports(mut self, runs: u64) -> Self {
+        self.keep_reports = runs;
         self
     }
 
@@ -270,26 +395,39 @@ impl ContactSync {
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
+        let (plan, ..) = self.make_plan(feed).await?;
+        Ok(plan)
+    }
+
+    /// Makes a plan. Gives back as well what is staged, and the contacts that are due in it with the revisions of their records.
+    async fn make_plan<S>(&self, feed: Feed<S>) -> Result<(Plan, Box<dyn Diff>, Vec<(ChatId, u64)>), SyncError>
+    where
+        S: Stream<Item = Result<CrmContact, RowError>> + Send,
+    {
         let (_tell, stop) = watch::channel(false);
         let mut run = Run::begin(self, stop, Recorder::of_plan(), 0).await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
         let guardrail = self.prepare(&mut run, &mut *diff, feed, true).await?;
-        self.tell_plan(run, diff, guardrail).await
+        let (plan, due) = self.tell_plan(run, &mut *diff, guardrail).await?;
+        Ok((plan, diff, due))
     }
 
-    /// Tells what is staged, and throws it away.
+    /// Tells what is staged.
     async fn tell_plan(
         &self,
         mut run: Run,
-        mut diff: Box<dyn Diff>,
+        diff: &mut dyn Diff,
         guardrail: Option<Guardrail>,
-    ) -> Result<Plan, SyncError> {
+    ) -> Result<(Plan, Vec<(ChatId, u64)>), SyncError> {
         let prospects = run.prospects();
-        let mut after = None;
+        let (mut due, mut after) = (Vec::new(), None);
         loop {
             let records = diff.open(after.as_ref(), 512).await?;
             let Some(last) = records.last() else { break };
             after = Some(last.chat.clone());
+            let records: Vec<Record> = records.into_iter().filter(|record| run.concerns(&record.chat)).collect();
+            let is_due = |record: &&Record| record.status.due_at().is_some();
+            due.extend(records.iter().filter(is_due).map(|record| (record.chat.clone(), record.revision)));
             let changes = records.iter().filter_map(|record| Change::of(record, prospects.of(record)?));
             run.recorder.changes.extend(changes);
         }
@@ -300,9 +438,10 @@ impl ContactSync {
             *summary.counter(change) += 1;
         }
         summary.calls = summary.created + summary.renamed;
-        summary.seconds = run.duration_of(summary.calls).as_secs_f64();
+        summary.seconds = run.duration_of(&summary).as_secs_f64();
+        let (resumes_at, schedule) = (run.resumes_at(), run.schedule(summary.calls));
         let Recorder { changes, refusals, notes, .. } = run.recorder;
-        Ok(Plan { summary, gate, hint, guardrail, notes, changes, refusals })
+        Ok((Plan { summary, gate, hint, resumes_at, schedule, guardrail, notes, changes, refusals }, due))
     }
 
     /// Makes the address book follow these rows.
@@ -375,12 +514,20 @@ impl ContactSync {
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
+        self.record_run(stop, |run| self.perform(run, feed, pushes)).await
+    }
+
+    /// Does the work of a run, and writes down that it began and how it ended.
+    async fn record_run<W>(&self, stop: watch::Receiver<bool>, work: impl FnOnce(Run) -> W) -> Result<Report, SyncError>
+    where
+        W: Future<Output = Result<Report, SyncError>>,
+    {
         let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
-        let number = self.ledger.begin_run(instance, self.clock.now()).await?;
-        tracing::info!(%instance, run = number, pushes, "run begins");
+        let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
+        tracing::info!(%instance, run = number, "run begins");
         let recorder = Recorder::of_run(self.observer.clone());
         let result = match Run::begin(self, stop, recorder, number).await {
-            Ok(run) => Box::pin(self.perform(run, feed, pushes)).await,
+            Ok(run) => Box::pin(work(run)).await,
             Err(error) => Err(error),
         };
         let result = result.map(|mut report| {
@@ -400,12 +547,16 @@ impl ContactSync {
                 (Ok(done), brief)
             }
             Err(error) => {
-                tracing::error!(%instance, run, %error, "run fails");
-                let brief = serde_json::json!({ "error": error.to_string() }).to_string();
+                tracing::error!(%instance, run, error = error.brief(), "run fails");
+                let brief = serde_json::json!({ "error": error.brief() }).to_string();
                 (Err(error), brief)
             }
         };
-        match self.ledger.end_run(instance, run, self.clock.now(), &brief).await {
+        let mut ended = self.ledger.end_run(instance, run, self.clock.now(), &brief).await;
+        if ended.is_ok() && run > self.keep_reports {
+            ended = self.ledger.drop_reports(instance, run - self.keep_reports).await;
+        }
+        match ended {
             Err(error) if result.is_ok() => Err(error.into()),
             _ => result,
         }
@@ -433,17 +584,37 @@ impl ContactSync {
             let kind = guardrail.code();
             tracing::warn!(instance = %self.book.instance(), run = run.number, kind, "a guardrail stops the run");
         } else if !run.is_stopped() {
-            let lost = diff.apply().await?;
+            let lost = if run.is_exact { diff.apply_whole().await? } else { diff.apply().await? };
+            if run.is_exact && !lost.is_empty() {
+                run.release().await?;
+                return Err(SyncError::MovedOn(lost.iter().map(|write| MovedOn::new(&write.record)).collect()));
+            }
             applied = true;
-            self.apply_again(&run, lost).await?;
+            self.apply_again(&mut run, lost).await?;
+            run.tell_edits();
             self.keep_state(&mut run).await?;
             (run, guardrail) = self.push(run).await?;
             run.report_left().await?;
         }
         run.release().await?;
-        let (gate, hint, stopped) = (run.gate.reason(), run.gate.hint().map(Into::into), run.is_stopped());
+        let hint: Option<String> = run.gate.hint().map(Into::into);
+        run.keep_rest(hint.clone(), applied).await?;
+        let (gate, stopped) = (run.gate.reason(), run.is_stopped());
+        let resumes_at = run.resumes_at().filter(|_| run.recorder.summary.gated > 0);
         let Recorder { summary, changes, refusals, notes, .. } = run.recorder;
-        Ok(Report { run: run.number, summary, gate, hint, guardrail, stopped, applied, notes, open: changes, refusals })
+        Ok(Report {
+            run: run.number,
+            summary,
+            gate,
+            hint,
+            resumes_at,
+            guardrail,
+            stopped,
+            applied,
+            notes,
+            open: changes,
+            refusals,
+        })
     }
 
     /// Pushes what is due, if it is this run that pushes for the instance.
@@ -487,9 +658,7 @@ impl ContactSync {
     {
         let is_snapshot = feed.is_snapshot();
         let (policy, now) = (run.policy(), run.now());
-        if run.state.drift != policy.drift {
-            run.change_all(&mut Store::Staged(&mut *diff), &Event::PolicyChanged).await?;
-        }
+        run.heed_policy(&mut Store::Staged(&mut *diff)).await?;
         let mut stop = run.stop.clone();
         let mut intake = Intake {
             diff: &mut *diff,
@@ -503,10 +672,13 @@ impl ContactSync {
             moved: Vec::new(),
             unread: HashSet::new(),
             nameless: 0,
+            untags_gone: self.untags_gone,
         };
         if !intake.take(pin!(feed.into_rows()), &mut stop).await? {
             return Ok(None);
         }
+        let Summary { untagged, shortened, .. } = intake.recorder.summary;
+        (intake.impact.untagged, intake.impact.shortened) = (untagged, shortened);
         if let Some(guardrail) = self.guardrails.judge_rows(&intake.impact) {
             return Ok(Some(guardrail));
         }
@@ -552,11 +724,14 @@ impl ContactSync {
         }
         let is_news = run.looked.has_news() || run.is_other_account || run.prospects().is_closed != was_closed;
         let mut after = if is_news { self.count(run, diff, false).await? } else { before };
-        after.summary.seconds = run.duration_of(after.summary.calls).as_secs_f64();
+        after.summary.seconds = run.duration_of(&after.summary).as_secs_f64();
         // A name that the address book shows already is not sent.
         after.summary.unchanged = (before.summary.unchanged + before.not_in_sync).saturating_sub(after.not_in_sync);
         run.recorder.summary.unchanged = after.summary.unchanged;
         run.planned = after.summary.calls;
+        if self.canary.is_some_and(|calls| run.planned >= calls) {
+            run.trial.begin();
+        }
         run.recorder.tell(&Progress::Planned(&after.summary));
         impact.renamed = after.renamed;
         Ok(self.guardrails.judge(&impact))
@@ -572,6 +747,9 @@ impl ContactSync {
             let Some(last) = records.last() else { break };
             after = Some(last.chat.clone());
             for record in &records {
+                if !run.concerns(&record.chat) {
+                    continue;
+                }
                 if is_first {
                     if record.status == (Status::Parked { reason: Park::Competing }) {
                         run.recorder.refuse_competing(record);
@@ -589,7 +767,7 @@ impl ContactSync {
         }
         counted.summary.refused = run.recorder.summary.refused;
         counted.summary.calls = counted.summary.created + counted.summary.renamed;
-        counted.summary.seconds = run.duration_of(counted.summary.calls).as_secs_f64();
+        counted.summary.seconds = run.duration_of(&counted.summary).as_secs_f64();
         Ok(counted)
     }
 
@@ -611,7 +789,8 @@ impl ContactSync {
     async fn keep_state(&self, run: &mut Run) -> Result<(), SyncError> {
         let (account, entries) = (run.account.clone(), run.looked.entries);
         run.save_state(|state| {
-            state.drift = self.drift;
+            (state.drift, state.rules) = (self.drift, self.naming.fingerprint());
+            state.daily = self.daily;
             state.account = account.clone().or(state.account.take());
             state.book_entries = entries.or(state.book_entries);
         })
@@ -619,7 +798,7 @@ impl ContactSync {
     }
 
     /// Makes the claims of staged records once more that somebody else stored meanwhile.
-    async fn apply_again(&self, run: &Run, lost: Vec<Write>) -> Result<(), SyncError> {
+    async fn apply_again(&self, run: &mut Run, mut lost: Vec<Write>) -> Result<(), SyncError> {
         let (instance, policy) = (self.book.instance(), run.policy());
         let chats: Vec<_> = lost.iter().map(|write| write.record.chat.clone()).collect();
         let claims = lost.iter().flat_map(|write| write.record.claims.iter().map(|claim| claim.crm_id.clone()));
@@ -627,6 +806,7 @@ impl ContactSync {
         // What was stored by an earlier round changes nothing in the next one.
         while !lost.is_empty() {
             tracing::debug!(%instance, lost = lost.len(), "records were stored by somebody else meanwhile; deciding again");
+            self.leave_forgotten(run, &mut lost).await?;
             let mut again = Again::new(self.ledger.fetch(instance, Query::Chats(&chats)).await?);
             again.know(self.ledger.fetch(instance, Query::CrmIds(&crm_ids)).await?);
             for write in &lost {
@@ -636,6 +816,38 @@ impl ContactSync {
                 return Ok(());
             }
         }
+        Ok(())
+    }
+
+    /// What decisions are made with, where a request can take effect for so long.
+    fn policy(&self, deadline: Duration) -> Policy {
+        let (naming, backoff) = (Arc::clone(&self.naming), self.backoff.clone());
+        let (repeats, repeat_every) = self.repeats;
+        Policy { naming, deadline, backoff, drift: self.drift, repeats, repeat_every, ..Policy::default() }
+    }
+
+    /// Refuses claims of persons who were forgotten since the rows were compared.
+    async fn leave_forgotten(&self, run: &mut Run, lost: &mut Vec<Write>) -> Result<(), SyncError> {
+        let ids_of = |write: &Write| {
+            let claims = write.record.claims.iter().map(|claim| claim.crm_id.clone());
+            std::iter::once(write.record.chat.as_str().into()).chain(claims).collect::<Vec<Box<str>>>()
+        };
+        let ids: Vec<Box<str>> = lost.iter().flat_map(ids_of).collect();
+        let texts: Vec<&str> = ids.iter().map(|id| &**id).collect();
+        let mut are_forgotten = self.ledger.forgotten(self.book.instance(), &texts).await?.into_iter();
+        lost.retain_mut(|write| {
+            let is_forgotten = are_forgotten.next().unwrap_or_default();
+            let Write { record, .. } = write;
+            let chat = record.chat.clone();
+            record.claims.retain(|claim| {
+                let is_refused = are_forgotten.next().unwrap_or_default() || is_forgotten;
+                if is_refused {
+                    run.recorder.refuse_forgotten(&claim.crm_id, &chat);
+                }
+                !is_refused
+            });
+            !is_forgotten
+        });
         Ok(())
     }
 
@@ -663,6 +875,8 @@ struct Brief<'r> {
     #[serde(flatten)]
     summary: &'r Summary,
     gate: Option<crate::ErrorKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumes_at: Option<crate::time::Timestamp>,
     guardrail: &'r Option<Guardrail>,
     stopped: bool,
 }
@@ -673,13 +887,24 @@ impl<'r> Brief<'r> {
     }
 
     fn of(report: &'r Report) -> Self {
-        Self { summary: &report.summary, gate: report.gate, guardrail: &report.guardrail, stopped: report.stopped }
+        let Report { gate, resumes_at, .. } = *report;
+        Self { summary: &report.summary, gate, resumes_at, guardrail: &report.guardrail, stopped: report.stopped }
     }
 }
 
 impl fmt::Debug for ContactSync {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ContactSync").field("book", &self.book).field("ledger", &self.ledger).finish_non_exhaustive()
+    }
+}
+
+impl SyncError {
+    /// What a ledger keeps of it: nobody's name or number.
+    fn brief(&self) -> String {
+        match self {
+            Self::MovedOn(moved) => format!("{} contacts have moved on since the plan was made", moved.len()),
+            error => error.to_string(),
+        }
     }
 }
 
@@ -693,4 +918,19 @@ pub enum SyncError {
     /// The source of the rows failed before its end; none of them took effect, and no call was made.
     #[error("the CRM's rows could not be read to the end; no call was made")]
     Source(#[source] Box<dyn StdError + Send + Sync>),
+    /// Contacts are not as they were when a [saved plan](SavedPlan) was made; no call was made.
+    #[error("the ledger has moved on since the plan was made: {}; make a new plan", saved::listed(.0))]
+    MovedOn(Vec<MovedOn>),
+    /// There was no such run to undo.
+    #[error("there was no run {0}")]
+    NoSuchRun(u64),
+    /// A [saved plan](SavedPlan) that cannot be carried out here; no call was made.
+    #[error("{0}; make a new plan")]
+    NotThisPlan(String),
+    /// A request for the person who was to be [forgotten](ContactSync::forget) may still take effect; nothing was forgotten.
+    #[error("a request for this person may still take effect; nothing was forgotten, try again in {} s", wait.as_millis().div_ceil(1_000))]
+    InDoubt {
+        /// For how long it may.
+        wait: Duration,
+    },
 }

@@ -2,6 +2,9 @@
 
 use std::{
     error::Error as _,
+    ffi::OsString,
+    fs::File,
+    io::{BufReader, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,11 +14,16 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
     error::{ContextKind, ContextValue, ErrorKind},
 };
+use clap_complete::Shell;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 use wawp_contacts::{
     ChatId, Credentials, InstanceId, Pace, Region, Route,
+    crm::Mapping,
     naming::{Funnel, FunnelError},
+    pace::Daily,
     record::{Drift, Park},
-    sync::LookFirst,
+    sync::{LookFirst, SavedPlan, Verify},
 };
 
 /// Where `Client::from_env` goes as well.
@@ -49,10 +57,16 @@ struct Line {
 
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
-    /// Push the names that changed (default)
-    Run,
+    /// Push the names that changed (default), or what a kept plan holds
+    Run {
+        #[arg(value_name = "FILE", help = "a plan kept by `plan --out`: exactly that is done, or\nnothing")]
+        plan: Option<PathBuf>,
+    },
     /// Show what a run would do; writes nothing
-    Plan,
+    Plan {
+        #[arg(long, value_name = "FILE", help = "keep the plan for `run FILE`")]
+        out: Option<PathBuf>,
+    },
     /// Take over an account that has names already; writes no name
     Adopt,
     /// Read what the address book shows; writes no name
@@ -77,8 +91,17 @@ pub(crate) enum Command {
     Hold(Contact),
     /// Go on with a contact that is held, or whose name somebody changed
     Release(Contact),
+    /// Forget one person, so that nothing of them stays or comes back
+    Forget {
+        #[arg(required = true, help = WHO)]
+        contact: Vec<String>,
+        #[arg(long, help = "let a person be known again who was forgotten: by\nphone, chat id or CRM id")]
+        allow: bool,
+    },
     /// List the contacts that wait for a person: parked or held
     Parked,
+    /// List the names that people saved on the phone, for the CRM
+    Edits,
     /// Let the next run try again what is parked
     #[command(group = clap::ArgGroup::new("which").required(true))]
     Retry {
@@ -87,16 +110,24 @@ pub(crate) enum Command {
         #[arg(
             long, group = "which", hide_possible_values = true,
             value_parser = PossibleValuesParser::new(REASONS).map(|word| reason(&word)),
-            help = "those parked for this reason: refused, competing,\ndrifted, contested"
+            help = "those parked for this reason: refused, competing,\ndrifted, contested, deadly, unkept"
         )]
         reason: Option<Park>,
         #[arg(long, group = "which", help = "all that the server refused")]
         all: bool,
     },
-    /// List what ran, newest first
-    Runs,
+    /// List what ran, newest first; or show the report of one run again
+    Runs {
+        #[arg(help = "the number of the run to show")]
+        run: Option<u64>,
+    },
     /// Count the contacts, and tell of the instance and its last run
     Status,
+    /// Print what completes commands and flags in your shell
+    Completions {
+        #[arg(help = "bash, zsh, fish, powershell or elvish", hide_possible_values = true)]
+        shell: Shell,
+    },
 }
 
 const WHO: &str = "a phone in any spelling, a chat id, a CRM id, or\npart of a name";
@@ -117,8 +148,8 @@ impl Contact {
 impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Run => "run",
-            Self::Plan => "plan",
+            Self::Run { .. } => "run",
+            Self::Plan { .. } => "plan",
             Self::Adopt => "adopt",
             Self::Refresh => "refresh",
             Self::Undo { .. } => "undo",
@@ -126,20 +157,23 @@ impl Command {
             Self::Explain(_) => "explain",
             Self::Hold(_) => "hold",
             Self::Release(_) => "release",
+            Self::Forget { .. } => "forget",
             Self::Parked => "parked",
+            Self::Edits => "edits",
             Self::Retry { .. } => "retry",
-            Self::Runs => "runs",
+            Self::Runs { .. } => "runs",
             Self::Status => "status",
+            Self::Completions { .. } => "completions",
         }
     }
 
     pub(crate) fn reads_crm(&self) -> bool {
-        matches!(self, Self::Run | Self::Plan | Self::Adopt)
+        matches!(self, Self::Run { plan: None } | Self::Plan { .. } | Self::Adopt)
     }
 
     /// Whether it asks the server anything; the others need the ledger only.
     pub(crate) fn calls(&self) -> bool {
-        self.reads_crm() || matches!(self, Self::Refresh | Self::Undo { .. } | Self::Doctor { .. })
+        self.reads_crm() || matches!(self, Self::Run { .. } | Self::Refresh | Self::Undo { .. } | Self::Doctor { .. })
     }
 }
 
@@ -189,6 +223,23 @@ struct Options {
     credentials: Option<Credentials>,
     #[arg(long, global = true, value_name = "FILE", help = "writes a page to look at (HTML)")]
     report: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help = "writes the rows that cannot be used, with why and\nhow to fix them (CSV)"
+    )]
+    refused: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "LIST",
+        help = "columns of the export that are not recognised, such\nas first=Vorname,phone=Mobil (id, chat, whatsapp,\n\
+                mobile, phone, first, last, name, country, stage,\nversion)"
+    )]
+    map: Option<Mapping>,
+    #[arg(long, global = true, help = "show every change and every row that cannot be\nused")]
+    all: bool,
     #[arg(long, global = true, value_name = "CC", help = "country of phone numbers written without one, such\nas JP")]
     region: Option<Region>,
     #[arg(
@@ -203,10 +254,12 @@ struct Options {
         long, global = true, value_name = "WHO", hide_possible_values = true,
         value_parser = PossibleValuesParser::new(POLICIES).map(|word| policy(&word)),
         help = "what becomes of names that others save over ours:\n\
-                crm-wins  ours is sent again\n\
-                ask       a person decides, see `parked`\n\
-                if-raw    theirs stays; only a number or no name\n          is overwritten\n\
-                [run, plan, adopt: crm-wins; else as last time]"
+                crm-wins    ours is sent again\n\
+                phone-wins  theirs stays, with the CRM's tag\n\
+                by-field    the same; a person decides where the\n            CRM changed the name as well\n\
+                ask         a person decides, see `parked`\n\
+                if-raw      theirs stays; only a number or no name\n            is overwritten\n\
+                [as last time; crm-wins at first]"
     )]
     policy: Option<Drift>,
     #[arg(
@@ -214,6 +267,18 @@ struct Options {
         help = "calls per second, 0 for no limit [1, or 50 with the\nstand-in]"
     )]
     rate: Option<f64>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        help = "names set in any 24 hours, at the most, 0 for no\nlimit; the rest waits for the next run [as last\ntime; no limit at first]"
+    )]
+    per_day: Option<u32>,
+    #[arg(
+        long, global = true, value_name = "START", value_parser = count, requires = "per_day",
+        help = "for a new number: so many on its first day, and\nhalf as many again each day, up to --per-day"
+    )]
+    warm_up: Option<u32>,
     #[arg(
         long, global = true, value_name = "N", default_value = "1",
         hide_default_value = true, value_parser = in_flight,
@@ -235,31 +300,55 @@ struct Options {
     intake_only: bool,
     #[arg(
         long, global = true, value_name = "WHEN", hide_possible_values = true,
-        value_parser = PossibleValuesParser::new(["if-possible", "always", "never"]).map(|word| look_first(&word)),
+        value_parser = PossibleValuesParser::new(LOOKS).map(|word| look_first(&word)),
         help = "read a name before it is overwritten: if-possible,\nalways, never [if-possible]"
     )]
     look_first: Option<LookFirst>,
+    #[arg(
+        long, global = true, value_name = "WHICH", value_parser = verify,
+        help = "read names back once the server has accepted them:\nnever, in-doubt, always, or a share of them such as\n\
+                0.05 [in-doubt]"
+    )]
+    verify: Option<Verify>,
+    #[arg(
+        long,
+        global = true,
+        help = "do not try a large run on one contact first, whose\nname is read back before the rest goes"
+    )]
+    no_canary: bool,
     #[arg(
         long, global = true, value_name = "SECONDS", default_value = "60",
         hide_default_value = true, value_parser = wait,
         help = "how long to wait for an instance that may not be\ncalled [60]"
     )]
     wait: u64,
+    #[arg(
+        long,
+        global = true,
+        help = "ask first whether new numbers are on WhatsApp, one\na second, and leave out those that are not"
+    )]
+    check_numbers: bool,
+    #[arg(long, global = true, help = "take the tags off contacts whose rows are gone")]
+    untag_gone: bool,
+    #[arg(long, global = true, help = "stop also where a stage has no tag, a name is too\nlong, or a row is gone")]
+    strict: bool,
     #[arg(long, global = true, help = "JSON Lines on standard output, and nothing else\nthere")]
     json: bool,
     #[arg(
         long,
         global = true,
         help = "go on where a guardrail would stop the run: many\nrenames, lost names, missing rows, an address book\n\
-                that suddenly looks empty, another account"
+                that suddenly looks empty, another account; undo\nand forget do nothing without it"
     )]
     yes: bool,
 }
 
-const POLICIES: [&str; 3] = ["crm-wins", "ask", "if-raw"];
+const POLICIES: [&str; 5] = ["crm-wins", "phone-wins", "by-field", "ask", "if-raw"];
 
 fn policy(word: &str) -> Drift {
     match word {
+        "phone-wins" => Drift::PhoneWins,
+        "by-field" => Drift::ByField,
         "ask" => Drift::Ask,
         "if-raw" => Drift::IfRaw,
         _ => Drift::CrmWins,
@@ -268,22 +357,29 @@ fn policy(word: &str) -> Drift {
 
 pub(crate) fn policy_word(policy: Drift) -> &'static str {
     match policy {
+        Drift::PhoneWins => "phone-wins",
+        Drift::ByField => "by-field",
         Drift::Ask => "ask",
         Drift::IfRaw => "if-raw",
         _ => "crm-wins",
     }
 }
 
-const REASONS: [&str; 4] = ["refused", "competing", "drifted", "contested"];
+const REASONS: [&str; 6] = ["refused", "competing", "drifted", "contested", "deadly", "unkept"];
 
 fn reason(word: &str) -> Park {
     match word {
         "competing" => Park::Competing,
         "drifted" => Park::Drifted,
         "contested" => Park::Contested,
+        "deadly" => Park::Deadly,
+        "unkept" => Park::Unkept,
         _ => Park::Refused,
     }
 }
+
+/// In the order of [`LookFirst`].
+const LOOKS: [&str; 3] = ["if-possible", "always", "never"];
 
 fn look_first(word: &str) -> LookFirst {
     match word {
@@ -293,9 +389,36 @@ fn look_first(word: &str) -> LookFirst {
     }
 }
 
+fn verify(text: &str) -> Result<Verify, &'static str> {
+    match text {
+        "never" => Ok(Verify::Never),
+        "in-doubt" => Ok(Verify::InDoubt),
+        "always" => Ok(Verify::Always),
+        share => share
+            .parse()
+            .ok()
+            .filter(|share| (0.0..=1.0).contains(share))
+            .map(Verify::Sample)
+            .ok_or("give never, in-doubt, always, or a share from 0 to 1"),
+    }
+}
+
+fn verify_word(verify: Verify) -> String {
+    match verify {
+        Verify::Never => "never".into(),
+        Verify::Sample(share) => share.to_string(),
+        Verify::Always => "always".into(),
+        _ => "in-doubt".into(),
+    }
+}
+
 fn rate(text: &str) -> Result<f64, &'static str> {
     let rate = text.parse().ok().filter(|rate| (0.0..=10_000.0).contains(rate));
     rate.ok_or("give a number from 0 to 10000")
+}
+
+fn count(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|count| *count > 0).ok_or("give a whole number from 1")
 }
 
 fn in_flight(text: &str) -> Result<usize, &'static str> {
@@ -306,11 +429,23 @@ fn wait(text: &str) -> Result<u64, &'static str> {
     text.parse().ok().filter(|wait| *wait <= 86_400).ok_or("give whole seconds, at most 86400")
 }
 
+/// Writes a file of names and numbers, which nobody else may read, beside its place first, so that there is no half of it.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
 /// What the user asked for.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) command: Command,
+    /// The plan to carry out, if one was kept.
+    pub(crate) kept: Option<SavedPlan>,
     /// `None` for the sample.
     crm: Option<PathBuf>,
     /// `None` for a ledger in memory.
@@ -321,6 +456,11 @@ pub(crate) struct Args {
     pub(crate) credentials: Option<Credentials>,
     /// Where the page goes that shows what happened.
     pub(crate) report: Option<PathBuf>,
+    /// Where the rows go that cannot be used.
+    pub(crate) refused: Option<PathBuf>,
+    map: Option<Mapping>,
+    /// Whether long lists are shown as a whole.
+    pub(crate) all: bool,
     /// Whether there is an access token; the token itself is kept by nobody but the client.
     has_token: bool,
     pub(crate) region: Option<Region>,
@@ -330,19 +470,47 @@ pub(crate) struct Args {
     pub(crate) policy: Option<Drift>,
     /// Calls per second, zero for no limit; `None` for what suits the server.
     rate: Option<f64>,
+    /// How many names are set in 24 hours, at the most, 0 for no limit; `None` for that of the last run.
+    per_day: Option<u32>,
+    warm_up: Option<u32>,
     pub(crate) in_flight: usize,
     pub(crate) wait: Duration,
     /// Whether the export is some of the CRM only.
     pub(crate) changes: bool,
     pub(crate) intake_only: bool,
     pub(crate) look_first: LookFirst,
+    pub(crate) check_numbers: bool,
+    pub(crate) untag_gone: bool,
+    pub(crate) strict: bool,
+    pub(crate) verify: Verify,
+    pub(crate) no_canary: bool,
     pub(crate) json: bool,
     pub(crate) yes: bool,
 }
 
+/// A plan in a file, and the options that it was made with.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Kept {
+    flags: Vec<String>,
+    plan: SavedPlan,
+}
+
+impl Kept {
+    fn read(path: &Path) -> Result<Self, String> {
+        let name = path.display();
+        let file = File::open(path).map_err(|error| format!("the plan {name}: {error}"))?;
+        let kept = serde_json::from_reader(BufReader::new(file));
+        kept.map_err(|error| format!("{name} is no plan that `plan --out` has kept ({error}); make a new one"))
+    }
+
+    pub(crate) fn write(args: &Args, plan: SavedPlan, path: &Path) -> std::io::Result<()> {
+        write_whole(path, &serde_json::to_vec(&Self { flags: args.flags(), plan })?)
+    }
+}
+
 /// Why there is nothing to do.
 pub(crate) enum NoArgs {
-    /// Help was asked for.
+    /// A text was asked for: the help, or a shell's script.
     Help(String),
     /// What is wrong, in one line.
     Wrong(String),
@@ -351,14 +519,31 @@ pub(crate) enum NoArgs {
 impl Args {
     /// Reads the command line and the environment.
     pub(crate) fn parse() -> Result<Self, NoArgs> {
-        let line = line().try_get_matches().and_then(|matches| Line::from_arg_matches(&matches));
+        let typed: Vec<OsString> = std::env::args_os().collect();
+        let args = Self::read(typed.clone())?;
+        let Command::Run { plan: Some(path) } = &args.command else { return Ok(args) };
+        let kept = Kept::read(path).map_err(NoArgs::Wrong)?;
+        // What was typed comes last, and so goes first.
+        let (job, rest) = typed.split_at(1);
+        let flags = kept.flags.iter().map(OsString::from);
+        let mut args = Self::read(job.iter().cloned().chain(flags).chain(rest.iter().cloned()))?;
+        args.kept = Some(kept.plan);
+        Ok(args)
+    }
+
+    fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, NoArgs> {
+        let line = self::line().try_get_matches_from(line).and_then(|matches| Line::from_arg_matches(&matches));
         let Line { command, options } = line.map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp => NoArgs::Help(error.render().to_string()),
             _ => NoArgs::Wrong(in_one_line(&error)),
         })?;
+        if let Some(Command::Completions { shell }) = command {
+            return Err(NoArgs::Help(completions(shell)));
+        }
         let instance = options.instance.map(Ok).or_else(|| env("WAWP_INSTANCE_ID").map(|id| id.parse())).transpose();
         let args = Self {
-            command: command.unwrap_or(Command::Run),
+            command: command.unwrap_or(Command::Run { plan: None }),
+            kept: None,
             crm: options.crm,
             ledger: (options.ledger != Path::new("memory")).then_some(options.ledger),
             base_url: options.base_url.or_else(|| env("WAWP_BASE_URL")),
@@ -366,20 +551,31 @@ impl Args {
             route: options.route,
             credentials: options.credentials,
             report: options.report,
+            refused: options.refused,
+            map: options.map,
+            all: options.all,
             has_token: env("WAWP_ACCESS_TOKEN").is_some(),
             region: options.region,
             funnel: options.tags,
             policy: options.policy,
             rate: options.rate,
+            per_day: options.per_day,
+            warm_up: options.warm_up,
             in_flight: options.in_flight,
             wait: Duration::from_secs(options.wait),
             changes: options.changes,
             intake_only: options.intake_only,
             look_first: options.look_first.unwrap_or_default(),
+            check_numbers: options.check_numbers,
+            untag_gone: options.untag_gone,
+            strict: options.strict,
+            verify: options.verify.unwrap_or_default(),
+            no_canary: options.no_canary,
             json: options.json,
             yes: options.yes,
         };
         args.check().map_err(|words| NoArgs::Wrong(words.into()))?;
+        args.check_papers().map_err(NoArgs::Wrong)?;
         Ok(args)
     }
 
@@ -393,6 +589,11 @@ impl Args {
         self.crm.as_deref().unwrap_or(Path::new(SAMPLE))
     }
 
+    /// Where things stand in the export.
+    pub(crate) fn mapping(&self) -> Mapping {
+        self.region.into_iter().fold(self.map.clone().unwrap_or_default(), Mapping::region)
+    }
+
     pub(crate) fn funnel(&self) -> Result<Funnel, FunnelError> {
         match &self.funnel {
             Some(funnel) => Ok(funnel.clone()),
@@ -403,7 +604,10 @@ impl Args {
 
     fn check(&self) -> Result<(), &'static str> {
         match self.command {
-            Command::Run if self.intake_only && self.ledger.is_none() => {
+            Command::Run { plan: Some(_) } if self.intake_only => {
+                Err("--intake-only: a kept plan is carried out or not; leave one of both out")
+            }
+            Command::Run { .. } if self.intake_only && self.ledger.is_none() => {
                 Err("--intake-only: a ledger in memory would lose the wishes; name a file with --ledger")
             }
             Command::Adopt if self.ledger.is_none() => {
@@ -417,6 +621,66 @@ impl Args {
         }
     }
 
+    /// The options that a kept plan is to be carried out with; the token is in no file.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        let mut add = |flag: &str, value: Option<String>| flags.extend(value.map(|value| format!("--{flag}={value}")));
+        let absolute =
+            |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string();
+        add("ledger", Some(self.ledger.as_ref().map_or_else(|| "memory".into(), absolute)));
+        add("base-url", self.server().map(Into::into));
+        add("instance", self.instance.as_ref().map(ToString::to_string));
+        add("route", self.route.map(|route| route.to_string()));
+        add("credentials", self.credentials.map(|credentials| credentials.to_string()));
+        add("rate", self.rate.map(|rate| rate.to_string()));
+        add("in-flight", Some(self.in_flight.to_string()));
+        add("wait", Some(self.wait.as_secs().to_string()));
+        add("tags", self.funnel().ok().map(|funnel| funnel.to_string()));
+        add("per-day", self.per_day.map(|calls| calls.to_string()));
+        add("warm-up", self.warm_up.map(|calls| calls.to_string()));
+        add("look-first", Some(LOOKS[self.look_first as usize].into()));
+        add("verify", Some(verify_word(self.verify)));
+        if self.no_canary {
+            flags.push("--no-canary".into());
+        }
+        flags.extend(self.check_numbers.then(|| "--check-numbers".into()));
+        flags
+    }
+
+    /// A file that is written must not take the place of one that is read, and is no surprise at the end.
+    fn check_papers(&self) -> Result<(), String> {
+        let out = if let Command::Plan { out } = &self.command { out } else { &None };
+        let written = [("--out", out), ("--refused", &self.refused), ("--report", &self.report)];
+        let written: Vec<_> = written.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))).collect();
+        let place = |path: &PathBuf| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_default();
+        let read: Vec<PathBuf> = self.crm.iter().chain(&self.ledger).map(place).collect();
+        for (at, (flag, path)) in written.iter().enumerate() {
+            let shown = path.display();
+            if read.contains(&place(path)) {
+                return Err(format!("{flag}: {shown} is the export or the ledger; name another file"));
+            }
+            if path.is_dir() || path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+                return Err(format!("{flag}: {shown} is a folder, or its folder does not exist; name a file"));
+            }
+            if let Some((other, _)) = written[at + 1..].iter().find(|(_, other)| place(other) == place(path)) {
+                return Err(format!("{flag} and {other} name the same file"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The cap of calls a day: that of the last run, unless another one is given, or 0 for none.
+    pub(crate) fn daily_after(&self, last: Option<Daily>) -> Option<Daily> {
+        match self.per_day {
+            None => last,
+            Some(0) => None,
+            Some(calls) => {
+                let daily = Daily::at_most(calls);
+                Some(self.warm_up.map_or(daily, |start| daily.warm_up(start, 1.5)))
+            }
+        }
+    }
+
     pub(crate) fn pace(&self) -> Pace {
         match self.rate {
             Some(0.0) => Pace::unlimited(),
@@ -424,6 +688,13 @@ impl Args {
             None => Pace::per_second(if self.server().is_some() { 1 } else { 50 }),
         }
     }
+}
+
+/// The script that completes the command line in a shell.
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut line(), "sync_job", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// The command line, where the help of each command shows what changes what it does.
@@ -444,19 +715,60 @@ fn line() -> clap::Command {
 
 fn shown(command: &str) -> Vec<&'static str> {
     let server = ["ledger", "base_url", "instance", "route", "credentials", "rate", "json"];
-    let rows = ["crm", "region", "tags", "changes"];
+    let rows = ["crm", "map", "region", "tags", "changes", "refused", "all"];
     match command {
         "run" => {
-            let only = ["policy", "in_flight", "intake_only", "look_first", "wait", "yes", "report"];
+            let only = [
+                "policy",
+                "per_day",
+                "warm_up",
+                "check_numbers",
+                "untag_gone",
+                "strict",
+                "in_flight",
+                "intake_only",
+                "look_first",
+                "verify",
+                "no_canary",
+                "wait",
+                "yes",
+                "report",
+            ];
             [&server[..], &rows, &only].concat()
         }
-        "plan" => [&server[..], &rows, &["policy", "look_first", "wait", "yes", "report"]].concat(),
+        "plan" => [
+            &server[..],
+            &rows,
+            &[
+                "policy",
+                "per_day",
+                "warm_up",
+                "check_numbers",
+                "untag_gone",
+                "strict",
+                "look_first",
+                "wait",
+                "yes",
+                "report",
+            ],
+        ]
+        .concat(),
         "adopt" => [&server[..], &rows, &["policy", "wait", "yes"]].concat(),
         "refresh" => [&server[..], &["policy", "wait", "yes"]].concat(),
-        "undo" => [&server[..], &["policy", "in_flight", "wait", "yes", "report"]].concat(),
+        "undo" => {
+            let only =
+                ["policy", "per_day", "warm_up", "in_flight", "verify", "no_canary", "wait", "yes", "report", "all"];
+            [&server[..], &only].concat()
+        }
         "doctor" => server[1..].to_vec(),
         "explain" => vec!["ledger", "instance", "region", "json"],
-        "hold" | "release" | "retry" => vec!["ledger", "instance", "region", "policy", "json"],
+        "runs" => vec!["ledger", "instance", "all", "json", "report"],
+        "forget" => vec!["ledger", "instance", "region", "yes", "json"],
+        "hold" | "release" => vec!["ledger", "instance", "region", "policy", "json"],
+        // It has a flag `all` of its own.
+        "retry" => vec!["ledger", "instance", "region", "policy", "json", "all"],
+        "completions" => vec![],
+        "parked" => vec!["ledger", "instance", "all", "json"],
         _ => vec!["ledger", "instance", "json"],
     }
 }

@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 
+use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use wawp_contacts::{
     ChatId, Client, ContactSync, ErrorKind, InstanceId, Phone,
     ledger::{Counts, Ledger, Query, RunRecord, SqliteLedger},
     naming::{Funnel, Naming},
-    record::{Park, Record, Status},
-    sync::{Retry, Summary, Waiting},
+    record::{Drift, Edit, Park, Record, Status},
+    sync::{Forgotten, Happening, Retry, Story, Summary},
     time::{Clock, Timestamp},
 };
 
 use crate::{
     AnyError, NO_INSTANCE, STAND_IN,
     args::{Args, Command, policy_word},
-    view::{View, advice, plain},
+    safe::plain,
+    screen::{Cell, Ink},
+    told::{Tense, Told, name},
+    view::View,
+    words::{self, advice, many, who},
 };
 
 /// So many runs are listed.
@@ -39,9 +44,13 @@ pub(crate) async fn answer(args: &Args, view: &View) -> Result<u8, AnyError> {
         Command::Explain(contact) => desk.explain(&contact.text()).await,
         Command::Hold(contact) => desk.say(&contact.text(), true).await,
         Command::Release(contact) => desk.say(&contact.text(), false).await,
+        Command::Forget { contact, allow: true } => desk.allow(&contact.join(" ")).await,
+        Command::Forget { contact, allow: false } => desk.forget(&contact.join(" ")).await,
         Command::Parked => desk.parked().await,
+        Command::Edits => desk.edits().await,
         Command::Retry { contact, reason, .. } => desk.retry(&contact.join(" "), *reason).await,
-        Command::Runs => desk.runs().await,
+        Command::Runs { run: Some(run) } => desk.run(*run).await,
+        Command::Runs { run: None } => desk.runs().await,
         _ => desk.status().await,
     }
 }
@@ -74,8 +83,7 @@ impl<'a> Desk<'a> {
 
     /// The contact that is meant; where it is not clear which, they are listed.
     async fn find(&self, text: &str) -> Result<Record, AnyError> {
-        let phone = self.args.region.and_then(|region| Phone::in_region(text, region).ok());
-        let chat = phone.map_or_else(|| text.parse::<ChatId>().ok(), |phone| Some(phone.chat()));
+        let chat = self.chat(text);
         let mut found = self.ledger.fetch(&self.instance, Query::CrmIds(&[text.trim().into()])).await?;
         if found.is_empty() {
             let text = chat.as_ref().map_or(text, ChatId::as_str);
@@ -86,9 +94,8 @@ impl<'a> Desk<'a> {
             return Ok(found.swap_remove(exact));
         }
         if found.len() > 1 {
-            let rows: Vec<_> =
-                found.iter().take(LISTED).map(|record| [who(&record.chat), ids(record), name(record)]).collect();
-            self.view.say_lines(&aligned(&rows));
+            let cells = |record: &Record| vec![Cell::Text(who(&record.chat)), Cell::Text(ids(record)), called(record)];
+            self.say_table(0, &found.iter().take(LISTED).map(cells).collect::<Vec<_>>());
             let more = if found.len() > LISTED { "more than " } else { "" };
             let count = found.len().min(LISTED);
             return Err(
@@ -102,16 +109,37 @@ impl<'a> Desk<'a> {
         })
     }
 
+    /// The chat id that the text is, or whose phone it is.
+    fn chat(&self, text: &str) -> Option<ChatId> {
+        let phone = self.args.region.and_then(|region| Phone::in_region(text, region).ok());
+        phone.map_or_else(|| text.parse().ok(), |phone| Some(phone.chat()))
+    }
+
     async fn explain(&self, text: &str) -> Result<u8, AnyError> {
         let record = self.find(text).await?;
         let story = self.sync.explain(&record.chat).await?.ok_or("the contact is gone meanwhile")?;
         if self.view.is_json() {
             self.view.answer(&story, "");
         } else {
-            // It is made safe to show by the library.
-            self.view.say_lines(&story.to_string());
+            self.tell(&story);
         }
         Ok(0)
+    }
+
+    fn tell(&self, story: &Story) {
+        let screen = self.view.screen();
+        let heading = format!("{}: {}", who(&story.chat), words::of_status(story.status));
+        self.view.say_all(screen.heading(Ink::Heading, &heading));
+        self.view.say_all(screen.below(1, &plain(&story.why)));
+        let cells = |happening: &Happening| {
+            let at = happening.at.map(|at| at.to_string()).unwrap_or_default();
+            vec![Cell::Text(at), Cell::Prose(plain(&happening.what))]
+        };
+        self.say_table(1, &story.story.iter().map(cells).collect::<Vec<_>>());
+    }
+
+    fn say_table(&self, depth: usize, rows: &[Vec<Cell>]) {
+        self.view.say_all(self.view.screen().table(depth, rows));
     }
 
     /// Holds or releases a contact.
@@ -130,13 +158,67 @@ impl<'a> Desk<'a> {
         Ok(self.done(&after, is_changed, what))
     }
 
+    /// Forgets a person, once somebody has seen what that means.
+    async fn forget(&self, text: &str) -> Result<u8, AnyError> {
+        let chat = match (self.find(text).await, self.chat(text)) {
+            (Ok(record), _) => record.chat,
+            // Also of a person who is not known any more bytes may be left to erase.
+            (Err(_), Some(chat)) if self.args.yes && self.sync.plan_forget(&chat).await?.is_none() => chat,
+            (Err(nobody), _) => return Err(nobody),
+        };
+        if !self.args.yes {
+            let known = self.sync.plan_forget(&chat).await?.ok_or("the contact is gone meanwhile")?;
+            self.tell_forgotten(&chat, Some(&known), false);
+            return Err("nothing was forgotten yet; pass --yes to forget them, which cannot be undone".into());
+        }
+        let known = self.sync.forget(&chat).await?;
+        self.tell_forgotten(&chat, known.as_ref(), true);
+        Ok(0)
+    }
+
+    fn tell_forgotten(&self, chat: &ChatId, known: Option<&Forgotten>, is_done: bool) {
+        let Forgotten { chats, crm_ids, shown, overwritten, .. } = &known.cloned().unwrap_or_default();
+        let object = json!({
+            "command": "forget", "forgotten": is_done, "chats": chats, "crm_ids": crm_ids, "shown": shown,
+            "overwritten": overwritten,
+        });
+        let rows = if crm_ids.is_empty() { "no row".into() } else { format!("row {}", crm_ids.join(", ")) };
+        let line = match (known.is_some(), is_done) {
+            (false, _) => format!("{}: nothing was known; kept out from now on", who(chat)),
+            (true, false) => {
+                let ids: Vec<String> = chats.iter().map(who).collect();
+                let (ids, shown) = (ids.join(", "), name(shown.as_deref()));
+                let shown = shown.text();
+                format!(
+                    "{ids} \"{shown}\": would be forgotten, with {rows} of the CRM and {overwritten} names in the history"
+                )
+            }
+            (true, true) => {
+                let then = "now delete the contact on the phone, and take it out of the CRM";
+                format!("{}: forgotten, with {rows} of the CRM; {then}", who(chat))
+            }
+        };
+        self.view.answer(&object, &line);
+    }
+
+    /// Lets a person be taken in again who was forgotten.
+    async fn allow(&self, text: &str) -> Result<u8, AnyError> {
+        let id = self.chat(text).map_or_else(|| text.to_owned(), |chat| chat.to_string());
+        let mut is_allowed = self.sync.allow(text).await?;
+        is_allowed |= self.sync.allow(&id).await?;
+        let what = if is_allowed { "allowed again: the next run takes the row in" } else { "was not forgotten" };
+        let object = json!({"command": "forget", "allowed": is_allowed, "what": what});
+        self.view.answer(&object, &format!("{text}: {what}"));
+        Ok(0)
+    }
+
     /// Tells what was done with one contact.
     fn done(&self, record: &Record, is_changed: bool, what: &str) -> u8 {
         let (chat, status) = (&record.chat, record.status.as_str());
         let object = json!({
             "command": self.args.command.name(), "chat": chat, "changed": is_changed, "status": status, "what": what,
         });
-        self.view.answer(&object, &format!("{} {}: {what}", who(chat), name(record)));
+        self.view.answer(&object, &format!("{} \"{}\": {what}", who(chat), called(record).text()));
         0
     }
 
@@ -154,9 +236,8 @@ impl<'a> Desk<'a> {
             return Ok(self.done(after.first().unwrap_or(&before), is_changed, &what));
         }
         let count = self.sync.retry(reason.map_or(Retry::All, Retry::Reason)).await?;
-        let noun = if count == 1 { "contact" } else { "contacts" };
         let object = json!({"command": "retry", "changed": count});
-        self.view.answer(&object, &format!("the next run tries {count} {noun} again"));
+        self.view.answer(&object, &format!("the next run tries {} again", many(count, "contact", "contacts")));
         Ok(0)
     }
 
@@ -169,9 +250,45 @@ impl<'a> Desk<'a> {
         } else if waiting.is_empty() {
             self.view.say("nobody waits for a person");
         } else {
-            self.view.say_lines(&aligned(&waiting.iter().map(row).collect::<Vec<_>>()));
+            let mut told = Told::new(self.args.all);
+            for contact in &waiting {
+                told.waiting(contact);
+            }
+            self.view.say_all(told.changes_in_lines(self.view.screen(), Tense::Past));
         }
         Ok(if waiting.is_empty() { 0 } else { 3 })
+    }
+
+    async fn edits(&self) -> Result<u8, AnyError> {
+        let edits: Vec<Edit> = self.sync.edits().try_collect().await?;
+        if self.view.is_json() {
+            for edit in &edits {
+                self.view.answer(edit, "");
+            }
+        } else if edits.is_empty() {
+            let is_kept = matches!(
+                self.ledger.state(&self.instance).await?.drift,
+                Drift::PhoneWins | Drift::ByField | Drift::Ask
+            );
+            self.view.say(if is_kept {
+                "the CRM knows every name that somebody saved on the phone"
+            } else {
+                "names from the phone are told only with --policy phone-wins, by-field or ask"
+            });
+        } else {
+            let cells = |edit: &Edit| {
+                let told = if edit.is_taken_over {
+                    "on the phone, and stays; the CRM has"
+                } else {
+                    "on the phone, and needs you; the CRM has"
+                };
+                let ids = [who(&edit.chat), plain(&edit.crm_id)].map(Cell::Text);
+                let names = [name(Some(&edit.saved)), Cell::Text(told.into()), name(Some(&edit.wanted))];
+                ids.into_iter().chain(names).collect()
+            };
+            self.say_table(0, &edits.iter().map(cells).collect::<Vec<_>>());
+        }
+        Ok(if edits.iter().all(|edit| edit.is_taken_over) { 0 } else { 3 })
     }
 
     async fn runs(&self) -> Result<u8, AnyError> {
@@ -183,9 +300,28 @@ impl<'a> Desk<'a> {
         } else if runs.is_empty() {
             self.view.say("nothing ran yet");
         } else {
-            let rows: Vec<_> =
-                runs.iter().map(|run| [run.run.to_string(), run.began.to_string(), came_to(run)]).collect();
-            self.view.say_lines(&aligned(&rows));
+            let cells = |run: &RunRecord| {
+                let texts = [run.run.to_string(), run.began.to_string(), plain(&run.owner)].map(Cell::Text);
+                texts.into_iter().chain([Cell::Prose(came_to(run))]).collect()
+            };
+            self.say_table(0, &runs.iter().map(cells).collect::<Vec<_>>());
+        }
+        Ok(0)
+    }
+
+    /// Tells the report of a run again.
+    async fn run(&self, run: u64) -> Result<u8, AnyError> {
+        let past = self.sync.report_of(run).await?.ok_or_else(|| format!("there was no run {run}; see `runs`"))?;
+        if !self.view.is_json() {
+            let came_to = if past.report.is_some() { String::new() } else { format!(": {}", came_to(&past.run)) };
+            self.view.say(&plain(&format!("run {run}, {}, by {}{came_to}", past.run.began, past.run.owner)));
+        }
+        self.view.past(&past);
+        if let Some(path) = &self.args.report {
+            let page =
+                past.page().ok_or_else(|| format!("the report of run {run} is not known, so there is no page"))?;
+            std::fs::write(path, page.to_string())
+                .map_err(|error| format!("the report {}: {error}", path.display()))?;
         }
         Ok(0)
     }
@@ -195,6 +331,8 @@ impl<'a> Desk<'a> {
         let (last, now) = (self.ledger.runs(&self.instance, 1).await?.pop(), Clock::system().now());
         let wait = state.wait.filter(|wait| wait.until > now);
         let policy = policy_word(state.drift);
+        let (spent, cap) = (state.budget.spent(now), self.args.daily_after(state.daily));
+        let next = cap.map(|daily| state.budget.resumes_at(&daily, now)).filter(|next| *next > now);
         let Counts { records, known, due, held, parked, .. } = counts;
         let in_sync = records.saturating_sub(due + held + parked);
         if self.view.is_json() {
@@ -202,6 +340,7 @@ impl<'a> Desk<'a> {
             let object = json!({
                 "instance": self.instance, "records": records, "known": known, "in_sync": in_sync, "due": due, "held": held,
                 "parked": parked, "wait": wait, "policy": policy, "last_run": last_run,
+                "daily": cap.map(|daily| json!({"cap": daily, "spent": spent, "resumes_at": next})),
             });
             self.view.answer(&object, "");
             return Ok(0);
@@ -210,29 +349,28 @@ impl<'a> Desk<'a> {
             || "does not ask to wait".to_owned(),
             |wait| format!("asks to wait until {}: {}; {}", wait.until, wait.kind, advice(wait.kind)),
         );
+        let daily = match (cap, next) {
+            (None, _) => "no cap".to_owned(),
+            (Some(_), Some(next)) => format!("{spent} calls count, the cap is spent; the next can be made at {next}"),
+            (Some(daily), None) => format!("{spent} calls count; {} more now", state.budget.left(&daily, now)),
+        };
         let last =
             last.map_or_else(|| "none yet".to_owned(), |run| format!("{}, {}: {}", run.run, run.began, came_to(&run)));
-        let contacts =
-            format!("{records}: {in_sync} in sync, {due} due, {held} held, {parked} parked; {known} have a name");
+        let contacts = format!(
+            "{records}: {in_sync} in sync, {due} waiting for the next run, {held} on hold, {parked} that need you; \
+             {known} have a name"
+        );
         let rows = [
             ["instance", self.instance.as_str()],
             ["contacts", &contacts],
             ["calls", &wait],
+            ["a day", &daily],
             ["policy", policy],
             ["last run", &last],
         ];
-        self.view.say_lines(&aligned(&rows.map(|row| row.map(plain))));
+        self.say_table(0, &rows.map(|[what, is]| vec![Cell::Text(what.into()), Cell::Prose(plain(is))]));
         Ok(0)
     }
-}
-
-/// A phone as people write it, or the id where there is none.
-fn who(chat: &ChatId) -> String {
-    chat.phone().map_or_else(|| chat.to_string(), |phone| format!("+{phone}"))
-}
-
-fn quoted(text: Option<&str>) -> String {
-    text.map_or_else(|| "-".to_owned(), |text| plain(&format!("\"{text}\"")))
 }
 
 fn ids(record: &Record) -> String {
@@ -240,31 +378,15 @@ fn ids(record: &Record) -> String {
 }
 
 /// What a contact is called, as far as is known.
-fn name(record: &Record) -> String {
-    quoted(record.shown().or_else(|| record.wanted().map(|wish| wish.name.full())))
-}
-
-fn row(contact: &Waiting) -> [String; 5] {
-    let reason = match contact.status {
-        Status::Parked { reason } => json!(reason),
-        Status::Held { reason, .. } => json!(reason),
-        _ => Value::Null,
-    };
-    let change = format!("{} -> {}", quoted(contact.shown.as_deref()), quoted(contact.wanted.as_deref()));
-    let said = contact.message.as_ref().map(|said| plain(&format!(" (the server said: {said})"))).unwrap_or_default();
-    [
-        who(&contact.chat),
-        plain(&contact.crm_ids.join(", ")),
-        reason.as_str().unwrap_or_default().to_owned(),
-        change,
-        format!("{}{said}", contact.advice),
-    ]
+fn called(record: &Record) -> Cell {
+    name(record.shown().or_else(|| record.wanted().map(|wish| wish.name.full())))
 }
 
 /// A run as a script reads it.
 #[derive(Serialize)]
 struct Ran {
     run: u64,
+    owner: Box<str>,
     began: Timestamp,
     ended: Option<Timestamp>,
     summary: Option<Value>,
@@ -272,7 +394,7 @@ struct Ran {
 
 impl Ran {
     fn of(run: &RunRecord) -> Self {
-        Self { run: run.run, began: run.began, ended: run.ended, summary: summary(run) }
+        Self { run: run.run, owner: run.owner.clone(), began: run.began, ended: run.ended, summary: summary(run) }
     }
 }
 
@@ -287,7 +409,7 @@ fn came_to(run: &RunRecord) -> String {
         return plain(&format!("failed: {error}"));
     }
     let mut line = match (serde_json::from_value::<Summary>(summary.clone()), summary["read"].as_u64()) {
-        (Ok(summary), _) => summary.to_string(),
+        (Ok(summary), _) => words::past(&summary),
         (_, Some(read)) => {
             format!("{read} entries read, {} drifted, {} different", summary["drifted"], summary["different"])
         }
@@ -297,19 +419,8 @@ fn came_to(run: &RunRecord) -> String {
     let why = [
         gate,
         summary["guardrail"].is_object().then(|| "stopped by a guardrail".to_owned()),
-        (summary["stopped"] == true).then(|| "told to stop".to_owned()),
+        (summary["stopped"] == true).then(|| "stopped by a person".to_owned()),
     ];
     why.into_iter().flatten().for_each(|why| line = format!("{line}; {why}"));
     line
-}
-
-/// Rows of cells, each column as wide as its widest cell.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }

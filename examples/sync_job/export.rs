@@ -6,7 +6,7 @@ use futures_util::{Stream, stream::poll_fn};
 use tokio::sync::mpsc;
 use wawp_contacts::crm::{CrmContact, Csv, JsonLines, Mapping, RowError};
 
-use crate::{AnyError, args::Args, explain, signals::Stop, view::in_words_of_the_job};
+use crate::{AnyError, args::Args, explain, signals::Stop, words::of_the_job};
 
 type Row = Result<CrmContact, RowError>;
 pub(crate) type Rows = Pin<Box<dyn Stream<Item = Row> + Send>>;
@@ -16,11 +16,7 @@ const AHEAD: usize = 1_024;
 
 /// Reads up to the first row, so that an export that cannot be used is refused before anything is made; the other rows are a stream.
 pub(crate) async fn open(args: &Args, stop: &Stop) -> Result<Rows, AnyError> {
-    let path = args.crm().to_owned();
-    let mut mapping = Mapping::new();
-    if let Some(region) = args.region {
-        mapping = mapping.region(region);
-    }
+    let (path, mapping) = (args.crm().to_owned(), args.mapping());
     let (sender, mut receiver) = mpsc::channel(AHEAD);
     // Not a thread of the runtime, which would wait for it before the process ends.
     thread::spawn(move || {
@@ -38,7 +34,7 @@ pub(crate) async fn open(args: &Args, stop: &Stop) -> Result<Rows, AnyError> {
     let first = tokio::select! {
         biased;
         first = receiver.recv() => first.unwrap_or_else(broken_off)?,
-        () = stop.told() => return Err("told to stop before the first row could be read; nothing was done".into()),
+        () = stop.told() => return Err("stopped before the first row could be read; nothing was done".into()),
     };
     if let Some(Err(RowError::Source(error))) = &first {
         return Err(format!("{}: {}", args.crm().display(), explain(&**error)).into());
@@ -51,7 +47,7 @@ pub(crate) async fn open(args: &Args, stop: &Stop) -> Result<Rows, AnyError> {
             return Poll::Ready(None);
         }
         let row = if told.as_mut().is_some_and(|told| told.as_mut().poll(context).is_ready()) {
-            Err("told to stop; none of the rows took effect".into())
+            Err("stopped; none of the rows took effect; run again to go on".into())
         } else if let Some(first) = first.take() {
             Ok(first)
         } else {
@@ -68,14 +64,29 @@ pub(crate) async fn open(args: &Args, stop: &Stop) -> Result<Rows, AnyError> {
 
 fn rows(path: &Path, mapping: &Mapping) -> Result<Box<dyn Iterator<Item = Row>>, String> {
     let file = File::open(path).map_err(|error| format!("cannot open the CRM export {}: {error}", path.display()))?;
-    let is_json = path.extension().is_some_and(|ending| ["json", "jsonl", "ndjson"].iter().any(|json| ending == *json));
-    if is_json {
-        return Ok(Box::new(JsonLines::with_mapping(file, mapping)));
+    if is_json(path) {
+        return Ok(Box::new(Lines(JsonLines::with_mapping(file, mapping))));
     }
     match Csv::with_mapping(file, mapping) {
         Ok(rows) => Ok(Box::new(rows)),
         Err(error) => Err(format!("{}: {}", path.display(), explain(&error))),
     }
+}
+
+/// JSON Lines that fail at their end if a column that was named was in none of them.
+struct Lines(JsonLines<File>);
+
+impl Iterator for Lines {
+    type Item = Row;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().or_else(|| Some(Err(RowError::Source(self.0.unknown_column()?.into()))))
+    }
+}
+
+/// Whether the name of an export is that of JSON Lines.
+pub(crate) fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ["json", "jsonl", "ndjson"].iter().any(|json| ending == *json))
 }
 
 fn broken_off() -> Result<Option<Row>, String> {
@@ -85,7 +96,7 @@ fn broken_off() -> Result<Option<Row>, String> {
 /// A refusal that says how to fix the row by a flag, where the library knows of none.
 fn reworded(mut row: Row) -> Row {
     if let Err(RowError::Refused(refusal)) = &mut row {
-        refusal.detail = in_words_of_the_job(&refusal.detail);
+        refusal.detail = of_the_job(&refusal.detail);
     }
     row
 }

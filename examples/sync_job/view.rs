@@ -2,21 +2,27 @@
 
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use wawp_contacts::{
-    ErrorClass, ErrorKind,
+    ErrorKind,
     client::doctor::Diagnosis,
-    sync::{Change, Guardrail, Notes, Outcome, Plan, Progress, Refresh, Report, Summary, Undo},
+    sync::{Change, Notes, Outcome, PastRun, Plan, Progress, Refresh, Report, Summary, Undo},
     time::Clock,
 };
 
-use crate::args::{Args, Command};
+use crate::{
+    args::{Args, Command},
+    json::{Last, print_change, print_json, print_line, print_notes, with_gate},
+    safe::plain,
+    screen::{Ink, Screen},
+    told::{Tense, Told},
+    words::{self, advice, count, effort, future, many, past},
+};
 
 /// The version of the JSON Lines; grows when a field changes its meaning.
 const FORMAT: u32 = 1;
@@ -27,21 +33,25 @@ pub(crate) struct View {
     is_intake: bool,
     /// Whether what is due is no news yet: what the address book shows is read after it.
     is_adoption: bool,
-    /// So many more changes are shown one by one: a few, in a trial with the stand-in.
-    samples: AtomicUsize,
+    screen: Screen,
+    /// What is told at the end.
+    told: Mutex<Told>,
     /// Counts the calls, and is drawn on a terminal once their number is known.
     bar: ProgressBar,
 }
 
 impl View {
     pub(crate) fn new(args: &Args) -> Self {
-        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {eta} left");
+        let style = ProgressStyle::with_template("{wide_bar} {pos} of {len}, {left} left");
+        let left = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+            write!(to, "{}", words::time(state.eta())).unwrap_or_default();
+        };
         let bar =
             ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let samples = if args.server().is_some() { 0 } else { 5 };
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("left", left));
         let is_adoption = args.command == Command::Adopt;
-        Self { is_json: args.json, is_intake: args.intake_only, is_adoption, samples: samples.into(), bar }
+        let (screen, told) = (Screen::of_stdout(), Mutex::new(Told::new(args.all)));
+        Self { is_json: args.json, is_intake: args.intake_only, is_adoption, screen, told, bar }
     }
 
     /// A line for the user, which is never part of the JSON.
@@ -57,10 +67,12 @@ impl View {
     pub(crate) fn begin(&self, args: &Args) {
         match (args.server(), &args.instance) {
             (None, _) => {
-                self.say("using the stand-in server inside this job; --instance and WAWP_ACCESS_TOKEN name a real one");
+                self.say_wrapped(
+                    "using the stand-in server inside this job; --instance and WAWP_ACCESS_TOKEN name a real one",
+                );
             }
             (Some(server), Some(instance)) if !self.is_json => {
-                self.say(&plain(&format!("the server is {server}, the instance {instance}")));
+                self.say_wrapped(&plain(&format!("the server is {server}, the instance {instance}")));
             }
             _ => {}
         }
@@ -70,26 +82,38 @@ impl View {
         }
     }
 
+    pub(crate) fn screen(&self) -> Screen {
+        self.screen
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn progress(&self, progress: &Progress<'_>) {
         match progress {
             Progress::Planned(_) | Progress::Changed(Change { outcome: Outcome::Due { .. }, .. })
                 if self.is_adoption => {}
             Progress::Planned(summary) => self.planned(summary),
             Progress::Changed(change) if self.is_json => print_change(change),
-            Progress::Changed(change) if !matches!(change.outcome, Outcome::Due { .. }) => {
-                let take = |left: usize| left.checked_sub(1);
-                if change.outcome == Outcome::Done
-                    && self.samples.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-                {
-                    self.say(&change.to_string());
-                }
-                self.step();
-            }
+            Progress::Edited(edit) if self.is_json => print_line("edit", edit),
+            Progress::Changed(change) => self.changed(change),
             Progress::Refused(refusal) if self.is_json => print_line("refusal", refusal),
+            Progress::Refused(refusal) => self.told().refusal(refusal),
             Progress::Waiting { until, kind } => {
-                let wait = until.since(Clock::system().now());
-                self.say(&format!("waiting {:.1} s: {kind}; {}", wait.as_secs_f64(), advice(*kind)));
+                let wait = words::time(until.since(Clock::system().now()));
+                self.say_wrapped(&format!("waiting {wait}: {kind}; {}", advice(*kind)));
             }
+            Progress::GateClosed { kind, until, hint } if self.is_json => {
+                print_line("gate", &json!({"is_open": false, "kind": kind, "until": until, "hint": hint}));
+            }
+            Progress::GateOpened { kind, since } if self.is_json => {
+                print_line("gate", &json!({"is_open": true, "kind": kind, "since": since}));
+            }
+            Progress::GateClosed { kind, hint: Some(hint), .. } => {
+                self.say(&plain(&format!("left alone: {kind}; {hint}")));
+            }
+            Progress::GateOpened { .. } => self.say("the instance answers again"),
             Progress::Stopping(calls) => {
                 self.say(&format!("stopping: no new call, {calls} in flight; Ctrl-C again to leave at once"));
             }
@@ -97,25 +121,26 @@ impl View {
         }
     }
 
-    fn planned(&self, summary: &Summary) {
-        let Summary { created, renamed, unchanged, refused, gated, calls, seconds, .. } = summary;
-        let pace = match *seconds {
-            0.0 => String::new(),
-            ..1.0 => ", less than a second".into(),
-            seconds => {
-                format!(", about {}", HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
+    fn changed(&self, change: &Change) {
+        match change.outcome {
+            // One count tells it for all.
+            Outcome::Due { kind: None, .. } => {}
+            Outcome::Due { .. } => self.told().change(change),
+            _ => {
+                self.told().change(change);
+                self.step();
             }
-        };
-        let waiting = if *gated > 0 { format!(", {gated} waiting") } else { String::new() };
-        let rows =
-            format!("{created} to create, {renamed} to rename, {unchanged} unchanged, {refused} refused{waiting}");
-        if self.is_intake {
-            return self.say(&format!("plan: {rows}; no call here, a run pushes them"));
         }
-        let noun = if *calls == 1 { "call" } else { "calls" };
-        self.say(&format!("plan: {rows}; {calls} {noun}{pace}"));
-        self.bar.set_length(*calls);
-        if *calls > 0 && !self.is_json && stderr().is_terminal() {
+    }
+
+    fn planned(&self, summary: &Summary) {
+        let rows = future(summary);
+        if self.is_intake {
+            return self.say_wrapped(&format!("plan: {rows}; no call here, a run pushes them"));
+        }
+        self.say_wrapped(&format!("plan: {rows}; {}", effort(summary)));
+        self.bar.set_length(summary.calls);
+        if summary.calls > 0 && !self.is_json && stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
@@ -126,7 +151,7 @@ impl View {
         let done = self.bar.position();
         let is_next_tenth = done * 10 / planned > (done - 1) * 10 / planned;
         if self.bar.is_hidden() && is_next_tenth {
-            self.say(&format!("{done} of {planned}"));
+            self.say(&format!("{} of {}", count(done), count(planned)));
         }
     }
 
@@ -137,17 +162,86 @@ impl View {
 
     pub(crate) fn report(&self, report: &Report) {
         self.close();
+        let stopped = report.stopped.then(|| words::stopped(report));
         if self.is_json {
             if let Some(kind) = report.gate {
                 self.say(&format!("the instance is left alone: {kind}"));
             }
-            if report.stopped {
-                self.say("told to stop; run again");
-            }
+            self.say_all(stopped);
             print_notes(&report.notes);
-            print_line("summary", &Last::of_report(report));
+            return print_line("summary", &Last::of_report(report));
+        }
+        self.say_told(Tense::Past, &report.notes);
+        self.say_gate(report.gate, report.hint.as_deref());
+        if let (Some(at), None) = (report.resumes_at, report.gate) {
+            self.say_wrapped(&format!("the calls of this day are made: run again from {at} on"));
+        }
+        if let Some(guardrail) = &report.guardrail {
+            self.say_wrapped(&format!("stopped before the first call: {guardrail}"));
+        } else if let Some(line) = &stopped {
+            self.say_wrapped(line);
+        }
+        self.say_last(&format!("run {}: {}", report.run, past(&report.summary)));
+    }
+
+    pub(crate) fn plan(&self, plan: &Plan) {
+        if self.is_json {
+            plan.changes.iter().for_each(print_change);
+            plan.refusals.iter().for_each(|refusal| print_line("refusal", refusal));
+            print_notes(&plan.notes);
+            return print_line("summary", &Last::of_plan(plan));
+        }
+        self.say_plan(plan);
+        if plan.takes_days() {
+            self.say_wrapped(&plan.schedule.to_string());
+        }
+        let effort = if plan.takes_days() { many(plan.summary.calls, "call", "calls") } else { effort(&plan.summary) };
+        self.say_last(&format!("plan: {}; {effort}", future(&plan.summary)));
+    }
+
+    fn say_plan(&self, plan: &Plan) {
+        for change in &plan.changes {
+            self.told().change(change);
+        }
+        for refusal in &plan.refusals {
+            self.told().refusal(refusal);
+        }
+        self.say_told(Tense::Future, &plan.notes);
+        self.say_gate(plan.gate, plan.hint.as_deref());
+        if let Some(guardrail) = &plan.guardrail {
+            self.say_wrapped(&format!("a run would stop before its first call: {guardrail}"));
+        }
+    }
+
+    /// The changes, the rows that cannot be used, and what else there is to know.
+    fn say_told(&self, tense: Tense, notes: &Notes) {
+        let mut told = self.told();
+        self.say_all(told.changes_in_lines(self.screen, tense));
+        self.say_all(told.refusals_in_lines(self.screen));
+        self.say_all(told.notes_in_lines(self.screen, notes));
+    }
+
+    fn say_gate(&self, gate: Option<ErrorKind>, hint: Option<&str>) {
+        let Some(kind) = gate else { return };
+        let hint = hint.map(|hint| format!("; {}", plain(&words::of_the_job(hint)))).unwrap_or_default();
+        self.say_wrapped(&format!("the instance is left alone: {kind}{hint}"));
+    }
+
+    /// The report of a run that is over, with what it did.
+    pub(crate) fn past(&self, past: &PastRun) {
+        let open = past.report.iter().flat_map(|report| &report.open);
+        if self.is_json {
+            past.changes.iter().chain(open).for_each(print_change);
+            past.report.iter().flat_map(|report| &report.refusals).for_each(|refusal| print_line("refusal", refusal));
         } else {
-            self.say(&report.to_string());
+            past.changes.iter().chain(open).for_each(|change| self.told().change(change));
+            let refusals = past.report.iter().flat_map(|report| &report.refusals);
+            refusals.for_each(|refusal| self.told().refusal(refusal));
+        }
+        match &past.report {
+            Some(report) => self.report(report),
+            None if !self.is_json => self.say_told(Tense::Past, &Notes::default()),
+            None => {}
         }
     }
 
@@ -159,15 +253,14 @@ impl View {
                 json!({"adopted": found.matching, "different": found.different, "calls": 0, "run": found.run});
             return print_line("summary", &with_gate(summary, found));
         }
-        for refusal in &intake.refusals {
-            self.say(&plain(&format!("! {refusal} ({})", refusal.reason.code())));
-        }
-        self.say_lines(&intake.notes.to_string());
-        for change in intake.open.iter().filter(|change| !matches!(change.outcome, Outcome::Due { .. })) {
-            self.say(&change.to_string());
-        }
+        self.say_told(Tense::Past, &intake.notes);
         let Refresh { run, read, matching, different, .. } = found;
-        self.say(&format!("run {run}: {read} entries read, {matching} adopted, {different} different; 0 calls"));
+        let refused = match intake.summary.refused {
+            0 => String::new(),
+            refused => format!(", {}", many(refused, "row cannot be used", "rows cannot be used")),
+        };
+        let (read, matching, different) = (many(*read, "entry", "entries"), count(*matching), count(*different));
+        self.say_last(&format!("run {run}: {read} read, {matching} adopted, {different} different{refused}; 0 calls"));
     }
 
     pub(crate) fn refresh(&self, found: &Refresh) {
@@ -184,7 +277,7 @@ impl View {
         if self.is_json {
             plan.changes.iter().for_each(print_change);
         } else {
-            self.say_lines(&plan.to_string());
+            self.say_plan(plan);
         }
         self.undone(run, undo, plan.summary.calls, None);
     }
@@ -205,11 +298,18 @@ impl View {
             });
             return print_line("summary", &summary);
         }
-        let will = if by.is_some() { "are" } else { "would be" };
-        self.say(&format!(
-            "undo of run {run}: {restored} names {will} given back, {} edited since stay, {} changed otherwise stay",
+        let names = match (by.is_some(), *restored) {
+            (true, 1) => "name is given back",
+            (true, _) => "names are given back",
+            (false, 1) => "name will be given back",
+            (false, _) => "names will be given back",
+        };
+        self.say_last(&format!(
+            "undo of run {run}: {} {names}, {} edited since stay, {} changed otherwise stay; {}",
+            count(*restored),
             edited_since.len(),
-            superseded.len()
+            superseded.len(),
+            many(calls, "call", "calls")
         ));
     }
 
@@ -218,6 +318,21 @@ impl View {
             print_json(diagnosis);
         } else {
             self.say_lines(&diagnosis.to_string());
+        }
+    }
+
+    /// A text that may take several lines.
+    fn say_wrapped(&self, text: &str) {
+        self.say_all(self.screen.heading(Ink::Plain, text));
+    }
+
+    fn say_last(&self, text: &str) {
+        self.say_all(self.screen.heading(Ink::Heading, text));
+    }
+
+    pub(crate) fn say_all(&self, lines: impl IntoIterator<Item = String>) {
+        for line in lines {
+            self.say(&line);
         }
     }
 
@@ -238,165 +353,6 @@ impl View {
     pub(crate) fn is_json(&self) -> bool {
         self.is_json
     }
-
-    pub(crate) fn plan(&self, plan: &Plan) {
-        if self.is_json {
-            plan.changes.iter().for_each(print_change);
-            plan.refusals.iter().for_each(|refusal| print_line("refusal", refusal));
-            print_notes(&plan.notes);
-            print_line("summary", &Last::of_plan(plan));
-        } else {
-            self.say(&plan.to_string());
-        }
-    }
-}
-
-/// The last line: the counts, and what a script has to know beside them.
-#[derive(Serialize)]
-struct Last<'a> {
-    #[serde(flatten)]
-    summary: &'a Summary,
-    run: Option<u64>,
-    stopped: bool,
-    gate: Option<ErrorKind>,
-    hint: Option<String>,
-    guardrail: Option<&'static str>,
-}
-
-impl<'a> Last<'a> {
-    fn of_report(report: &'a Report) -> Self {
-        let hint = hint(report.gate, report.hint.as_deref(), report.guardrail.as_ref());
-        let guardrail = report.guardrail.as_ref().map(Guardrail::code);
-        let (run, stopped) = (Some(report.run), report.stopped);
-        Self { summary: &report.summary, run, stopped, gate: report.gate, hint, guardrail }
-    }
-
-    fn of_plan(plan: &'a Plan) -> Self {
-        let hint = hint(plan.gate, plan.hint.as_deref(), plan.guardrail.as_ref());
-        let guardrail = plan.guardrail.as_ref().map(Guardrail::code);
-        Self { summary: &plan.summary, run: None, stopped: false, gate: plan.gate, hint, guardrail }
-    }
-}
-
-/// A summary, and what stood in the way of the read if something did.
-fn with_gate(mut summary: Value, found: &Refresh) -> Value {
-    let hint = hint(found.gate, found.hint.as_deref(), found.guardrail.as_ref());
-    if let (Value::Object(summary), Some(hint)) = (&mut summary, hint) {
-        summary.insert("gate".into(), json!(found.gate));
-        summary.insert("hint".into(), hint.into());
-        summary.insert("guardrail".into(), json!(found.guardrail.as_ref().map(Guardrail::code)));
-    }
-    summary
-}
-
-/// What to do: about the guardrail that stopped the run, else about the gate.
-fn hint(gate: Option<ErrorKind>, hint: Option<&str>, guardrail: Option<&Guardrail>) -> Option<String> {
-    let about_gate = gate.map(|kind| hint.map_or_else(|| advice(kind).to_owned(), Into::into));
-    guardrail.map(remedy).or(about_gate)
-}
-
-/// What a guardrail says, and what to pass to go on.
-pub(crate) fn remedy(guardrail: &Guardrail) -> String {
-    let text = guardrail.to_string();
-    let so = match guardrail {
-        Guardrail::MissingRows { .. } => " If it is, pass --changes. Else look",
-        _ if text.ends_with('?') => " Look",
-        _ => "; look",
-    };
-    format!("{text}{so} at it with `sync_job plan`, and pass --yes to go on")
-}
-
-/// What the library advises its callers to do, as a flag of the job.
-pub(crate) fn in_words_of_the_job(text: &str) -> String {
-    text.replace("or read it with a region", "or pass --region")
-        .replace("use https, or see allow_plain_http", "use https, or a server on this machine")
-}
-
-/// What a person can do about an instance that is left alone.
-pub(crate) fn advice(kind: ErrorKind) -> &'static str {
-    match (kind, kind.class()) {
-        (ErrorKind::Unauthorized, _) => "get a new access token and set WAWP_ACCESS_TOKEN to it",
-        (ErrorKind::Forbidden, _) => "check the plan of the account, and whether the token is this instance's",
-        (ErrorKind::UnknownInstance, _) => "check --instance, and link the instance again if it was unlinked",
-        (ErrorKind::SessionNotReady, _) => {
-            "if it does not start by itself, log the instance in again: scan the QR code"
-        }
-        (ErrorKind::QuotaReached, _) => "wait for the next period, or get a larger plan",
-        (ErrorKind::Connect, _) => "check --base-url, the network, and whether the server runs",
-        (_, ErrorClass::Contact) => {
-            "every contact was refused, so the set-up may be wrong: check the credentials and the route"
-        }
-        (_, ErrorClass::Configuration) => "check the set-up of the job",
-        _ => "run again later",
-    }
-}
-
-/// A line of JSON: its type first, then the fields in their own order.
-#[derive(Serialize)]
-struct Line<'a, T> {
-    r#type: &'static str,
-    #[serde(flatten)]
-    of: &'a T,
-}
-
-fn print_line(r#type: &'static str, of: &impl Serialize) {
-    print_json(&Line { r#type, of });
-}
-
-fn print_json(of: &impl Serialize) {
-    if let Ok(line) = serde_json::to_string(of) {
-        write_line(&mut stdout(), &without_controls(&line, |unit| format!("\\u{unit:04x}")));
-    }
-}
-
-/// A change by the keys that scripts know.
-fn print_change(change: &Change) {
-    let Change { chat, crm_id, action, before, after, cause, outcome, .. } = change;
-    let mut line = json!({
-        "chat_id": chat, "crm_id": crm_id, "action": action, "before": before, "after": after, "cause": cause,
-    });
-    if let (Value::Object(line), Ok(Value::Object(outcome))) = (&mut line, serde_json::to_value(outcome)) {
-        line.extend(outcome);
-    }
-    print_line("change", &line);
-}
-
-/// What the text says after the changes and the refusals, one line for each.
-fn print_notes(notes: &Notes) {
-    let print = |note: &Value| print_line("note", note);
-    notes.repeated.iter().for_each(|id| print(&json!({"note": "repeated", "crm_id": id})));
-    for (stage, rows) in &notes.untagged {
-        print(&json!({"note": "untagged", "stage": stage, "rows": rows}));
-    }
-    notes.shortened.iter().for_each(|id| print(&json!({"note": "shortened", "crm_id": id})));
-    for left in &notes.left {
-        let (chat, id, name, reason) = (&left.chat, &left.crm_id, &left.name, left.reason);
-        print(&json!({"note": "left", "chat_id": chat, "crm_id": id, "name": name, "reason": reason}));
-    }
-    notes.unread.iter().for_each(|kind| print(&json!({"note": "unread", "kind": kind})));
-    notes.pushed_by.iter().for_each(|owner| print(&json!({"note": "pushed_by", "owner": owner})));
-}
-
-/// Text without what could move, turn or hide other text on a terminal, or be taken for the end of the line: each UTF-16 unit of it
-/// is written as an escape.
-fn without_controls(text: &str, escape: impl Fn(u16) -> String) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for char in text.chars() {
-        let is_control = char.is_control()
-            || matches!(char,
-                '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{e0001}');
-        if is_control {
-            char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| clean.push_str(&escape(*unit)));
-        } else {
-            clean.push(char);
-        }
-    }
-    clean
-}
-
-/// A line for a terminal.
-pub(crate) fn plain(line: &str) -> String {
-    without_controls(line, |unit| format!("\\u{{{unit:x}}}"))
 }
 
 /// A last word on standard error.
@@ -410,6 +366,6 @@ pub(crate) fn print(text: &str) {
 }
 
 /// Whoever reads may have gone away (`| head`); that is no reason to stop a sync half way.
-fn write_line(to: &mut impl Write, line: &str) {
+pub(crate) fn write_line(to: &mut impl Write, line: &str) {
     writeln!(to, "{line}").ok();
 }

@@ -243,6 +243,23 @@ impl SessionStatus {
         !matches!(self, Self::Unknown(_))
     }
 
+    /// What a person has to do before names can be written, in a clause; `None` if it works.
+    #[must_use]
+    pub fn step(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Working => return None,
+            Self::Stopped => "start the session: it is switched off",
+            Self::Starting => "wait a minute: the session is starting",
+            Self::ScanQrCode => "scan the QR code of the instance with the phone, under linked devices",
+            Self::PasskeyRequired => "confirm the session with the passkey on the phone",
+            Self::Failed => "restart the session; if it fails again, log out and scan the QR code anew",
+            Self::Disconnected => "link the phone again: its owner took the right to use the account away",
+            Self::Unknown(_) => {
+                "look at the instance where it is managed: its session is in a state that is not known here"
+            }
+        })
+    }
+
     /// The provider's word: `SCAN_QR_CODE`.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -320,6 +337,7 @@ mod tests {
             assert_eq!((SessionStatus::from(word), status.as_str()), (status.clone(), word));
             assert_eq!(to_value(&status).unwrap(), Value::from(word));
             assert_eq!((status.is_known(), status.is_working()), (true, word == "WORKING"));
+            assert_eq!(status.step().is_none(), status.is_working());
         }
         let newer = from_value::<SessionStatus>(json!("SOMETHING_NEW")).unwrap();
         assert_eq!((newer.as_str(), newer.is_known()), ("SOMETHING_NEW", false));

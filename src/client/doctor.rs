@@ -233,14 +233,18 @@ impl Visit {
         let mut attempts = policy.start(&self.budget, now());
         loop {
             let answer = match self.limiter.turn(policy.total()).await {
-                Ok(()) => to.attempt(call, attempts.number(), read).await,
+                Ok(()) => {
+                    let begun = self.limiter.begin();
+                    let answer = to.attempt(call, attempts.number(), read).await;
+                    self.limiter.heed(begun, &answer);
+                    answer
+                }
                 Err(error) => Err(error),
             };
             let error = match answer {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            self.limiter.heed(&error);
             // Nobody scans a code within a diagnosis.
             if error.kind() == ErrorKind::SessionNotReady {
                 return Err(error);

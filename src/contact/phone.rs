@@ -39,6 +39,29 @@ impl Phone {
     pub fn chat(&self) -> ChatId {
         ChatId::of_phone(self.0.as_bytes())
     }
+
+    /// The number as people write it: `+972 50-239-2966`.
+    ///
+    /// With the feature `phone`, the digits are grouped as its country does for calls from abroad. Without it, and where the numbering
+    /// plans do not know the number, it is a `+` and the digits. Either text can be parsed again.
+    ///
+    /// ```
+    /// # #[cfg(feature = "phone")] {
+    /// use wawp_contacts::Phone;
+    ///
+    /// let phone: Phone = "972502392966".parse()?;
+    /// assert_eq!(phone.international(), "+972 50-239-2966");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn international(&self) -> String {
+        #[cfg(feature = "phone")]
+        if let Some(grouped) = super::region::grouped(&self.0) {
+            return grouped;
+        }
+        format!("+{}", self.0)
+    }
 }
 
 impl FromStr for Phone {

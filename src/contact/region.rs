@@ -20,6 +20,8 @@ use super::{
     phone::{is_international, national_digits},
 };
 
+pub(super) use self::plan::grouped;
+
 mod plan;
 
 /// A country or territory with its own numbering plan.

@@ -33,7 +33,9 @@ mod records;
 pub struct Csv<R> {
     records: Records<R>,
     columns: PerField<Option<usize>>,
-    width: usize,
+    header: Vec<String>,
+    /// Whether the last record could not be taken apart.
+    is_broken: bool,
     rows: RowReader,
     ended: bool,
 }
@@ -62,7 +64,36 @@ impl<R: Read> Csv<R> {
         }
         let header = header(&records)?;
         let columns = columns(&header, mapping)?;
-        Ok(Self { records, columns, width: header.len(), rows: RowReader::new(mapping), ended: false })
+        Ok(Self { records, columns, header, is_broken: false, rows: RowReader::new(mapping), ended: false })
+    }
+
+    /// The names of the columns.
+    #[must_use]
+    pub fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// What stands between the fields: a comma, a semicolon or a tab.
+    #[must_use]
+    pub fn delimiter(&self) -> u8 {
+        self.records.delimiter()
+    }
+
+    /// The texts of the record of which the last row was made, or for which it was refused; those of the header before the first row.
+    ///
+    /// A record that cannot be taken apart is one text, its first line. Bytes that are no UTF-8 are replaced.
+    ///
+    /// ```
+    /// use wawp_contacts::crm::Csv;
+    ///
+    /// let mut rows = Csv::new("id;name;phone\n8;Bob;none\n".as_bytes())?;
+    /// assert!(rows.next().is_some_and(|row| row.is_err()));
+    /// assert_eq!(rows.record(), ["8", "Bob", "none"]);
+    /// # Ok::<(), wawp_contacts::crm::SourceError>(())
+    /// ```
+    #[must_use]
+    pub fn record(&self) -> Vec<String> {
+        if self.is_broken { vec![self.records.first_line()] } else { self.records.texts().collect() }
     }
 
     /// Reads the record that was found.
@@ -74,13 +105,13 @@ impl<R: Read> Csv<R> {
             return Err(malformed(None, "the row is not UTF-8; save the file as UTF-8".into()));
         };
         let texts: Texts<'_> = self.columns.map(|column| self.records.field(text, column?));
-        let fields = self.records.len();
+        let (fields, width) = (self.records.len(), self.header.len());
         let is_spilt = |index: usize| self.records.field(text, index).is_none_or(|field| !field.trim().is_empty());
-        if fields < self.width || (self.width..fields).any(is_spilt) {
-            let width = self.width;
+        if fields < width || (width..fields).any(is_spilt) {
             let detail =
                 format!("the row has {fields} fields where the header has {width}; check its quotes and line breaks");
             if last_line > line {
+                self.is_broken = true;
                 self.records.retry_after_first_line();
                 return Err(malformed(None, detail));
             }
@@ -97,9 +128,11 @@ impl<R: Read> Iterator for Csv<R> {
         if self.ended {
             return None;
         }
+        self.is_broken = false;
         let row = match self.records.next() {
             Ok(Some(Found::Record { line, last_line })) => self.row(line, last_line),
             Ok(Some(Found::Broken { line, detail })) => {
+                self.is_broken = true;
                 Err(Refusal::new(RefusalReason::Malformed, detail).at_line(line))
             }
             Ok(None) => {

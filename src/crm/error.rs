@@ -1,5 +1,7 @@
 use std::io;
 
+use super::closest::closest;
+
 /// Why a source as a whole cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,11 +37,11 @@ pub enum SourceError {
         found: Vec<String>,
     },
     /// A mapped column does not exist.
-    #[error("there is no column \"{name}\" among {}", list(.found))]
+    #[error("there is no column \"{name}\" among {}{}", list(.found), meant(.name, .found))]
     UnknownColumn {
         /// The name as mapped.
         name: String,
-        /// The columns of the header.
+        /// The columns of the header; of JSON Lines, names of keys.
         found: Vec<String>,
     },
 }
@@ -55,6 +57,11 @@ fn wanted(missing: &[&'static str]) -> String {
     let names = |what: &str| NEEDS.iter().find(|(need, _)| *need == what).map_or("", |(_, names)| names);
     let shown: Vec<_> = missing.iter().map(|what| format!("{what} ({})", names(what))).collect();
     shown.join(", ")
+}
+
+fn meant(name: &str, columns: &[String]) -> String {
+    let meant = closest(name, columns.iter().map(String::as_str));
+    meant.map(|column| format!("; did you mean {column:?}?")).unwrap_or_default()
 }
 
 /// The columns, in quotes; a header of hundreds is cut short.

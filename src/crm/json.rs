@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{
     CrmContact, Mapping, Refusal, RefusalReason, RowError, SourceError,
-    mapping::{Field, PerField, Vocabulary, fold_into},
+    mapping::{Field, PerField, Vocabulary, fold_into, folded},
     row::RowReader,
 };
 use crate::json::{Json, Key};
@@ -35,6 +35,7 @@ pub struct JsonLines<R> {
     input: BufReader<R>,
     vocabulary: Vocabulary,
     rows: RowReader,
+    missing: Missing,
     bytes: Vec<u8>,
     name: String,
     line: u64,
@@ -55,12 +56,34 @@ impl<R: Read> JsonLines<R> {
             input: BufReader::with_capacity(64 << 10, input),
             vocabulary: Vocabulary::of(mapping),
             rows: RowReader::new(mapping),
+            missing: Missing::of(mapping),
             bytes: Vec::new(),
             name: String::new(),
             line: 0,
             is_start: true,
             ended: false,
         }
+    }
+
+    /// A mapped name that no line has had so far, as the error that tells it; `None` before the first object.
+    ///
+    /// An object may leave a key out, so only the end of a file tells that nothing is called so, and only the caller knows whether the file
+    /// is long enough to tell.
+    ///
+    /// ```
+    /// use wawp_contacts::crm::{JsonLines, Mapping};
+    ///
+    /// let mapping = Mapping::new().first("Vornahme");
+    /// let mut lines = JsonLines::with_mapping(r#"{"id": 7, "Vorname": "Ada", "phone": 447700900123}"#.as_bytes(), &mapping);
+    /// lines.by_ref().for_each(drop);
+    /// let words = lines.unknown_column().map(|error| error.to_string());
+    /// assert!(words.is_some_and(|words| words.contains("no column \"Vornahme\"") && words.ends_with("did you mean \"Vorname\"?")));
+    /// ```
+    #[must_use]
+    pub fn unknown_column(&self) -> Option<SourceError> {
+        let Missing { names, found } = &self.missing;
+        let (_, name) = names.first().filter(|_| !found.is_empty())?;
+        Some(SourceError::UnknownColumn { name: name.clone(), found: found.clone() })
     }
 
     /// Reads a line; gives `false` at the end of the file.
@@ -90,7 +113,7 @@ impl<R: Read> JsonLines<R> {
         let line = self.line;
         let malformed = |detail| Refusal::new(RefusalReason::Malformed, detail).at_line(line);
         let mut json = serde_json::Deserializer::from_slice(&self.bytes);
-        let object = Object { vocabulary: &self.vocabulary, name: &mut self.name };
+        let object = Object { vocabulary: &self.vocabulary, missing: &mut self.missing, name: &mut self.name };
         let values = object.deserialize(&mut json).and_then(|values| json.end().map(|()| values));
         let values = values.map_err(|error| malformed(format!("the line is no JSON object: {}", about(&error))))?;
         let mut texts = Field::ALL.map(|_| None);
@@ -166,9 +189,39 @@ fn text<'a>(value: &'a Json<'_>) -> Result<Option<Cow<'a, str>>, &'static str> {
     }
 }
 
+/// The mapped names that no object has had so far.
+#[derive(Debug)]
+struct Missing {
+    /// Folded, and as given.
+    names: Vec<(String, String)>,
+    /// The first names that objects have had, while any is missing.
+    found: Vec<String>,
+}
+
+impl Missing {
+    /// So many names are told.
+    const TOLD: usize = 30;
+
+    fn of(mapping: &Mapping) -> Self {
+        let names = mapping.mapped().map(|(_, name)| (folded(name), name.to_owned()));
+        Self { names: names.collect(), found: Vec::new() }
+    }
+
+    fn see(&mut self, name: &str, key: &str) {
+        if self.names.is_empty() {
+            return;
+        }
+        self.names.retain(|(folded, _)| folded != name);
+        if self.found.len() < Self::TOLD && self.found.iter().all(|found| found != key) {
+            self.found.push(key.to_owned());
+        }
+    }
+}
+
 /// An object whose fields are known by their names.
 struct Object<'m> {
     vocabulary: &'m Vocabulary,
+    missing: &'m mut Missing,
     name: &'m mut String,
 }
 
@@ -191,6 +244,7 @@ impl<'de> Visitor<'de> for Object<'_> {
         let mut values = Field::ALL.map(|_| (usize::MAX, Json::Null));
         while let Some(Key(key)) = map.next_key()? {
             fold_into(self.name, &key);
+            self.missing.see(self.name, &key);
             let fields = self.vocabulary.fields(self.name);
             if fields.is_empty() {
                 map.next_value::<IgnoredAny>()?;

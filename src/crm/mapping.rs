@@ -1,7 +1,8 @@
 //! Which column holds what.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, str::FromStr};
 
+use super::closest::closest;
 #[cfg(feature = "phone")]
 use crate::Region;
 
@@ -38,6 +39,18 @@ impl Field {
         Self::Stage,
         Self::Version,
     ];
+
+    /// The words by which people name the fields, in the order of [`ALL`](Self::ALL).
+    const WORDS: [&str; 11] =
+        ["id", "chat", "whatsapp", "mobile", "phone", "first", "last", "name", "country", "stage", "version"];
+
+    /// The field that people call so: by its word, or by a name by which its column is recognised.
+    fn named(word: &str) -> Option<Self> {
+        let folded = folded(word);
+        let is_meant =
+            |field: &Self| Self::WORDS[*field as usize] == folded || field.aliases().contains(&folded.as_str());
+        Self::ALL.into_iter().find(is_meant)
+    }
 
     /// The fields that say who the person is.
     pub(super) const PERSON: [Self; 4] = [Self::Chat, Self::WhatsApp, Self::Mobile, Self::Phone];
@@ -94,9 +107,14 @@ impl Field {
 /// use wawp_contacts::crm::Mapping;
 ///
 /// let mapping = Mapping::new().id("Kundennr").first("Vorname").last("Nachname").phone("Handy");
-/// # let _ = mapping;
+/// let from_settings: Mapping = "id=Kundennr, first=Vorname, last=Nachname, phone=Handy".parse()?;
+/// assert_eq!(from_settings, mapping);
+/// # Ok::<(), wawp_contacts::crm::ParseMappingError>(())
 /// ```
-#[derive(Debug, Clone, Default)]
+///
+/// A text names `id`, `chat`, `whatsapp`, `mobile`, `phone`, `first`, `last`, `name`, `country`, `stage` and `version`. A column's name may hold
+/// a comma: what has no `=` belongs to the name before it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "a mapping does nothing until a source is opened with it"]
 pub struct Mapping {
     columns: PerField<Option<String>>,
@@ -175,9 +193,64 @@ impl Mapping {
     }
 
     /// The fields that are mapped, with the names of their columns.
-    #[cfg(feature = "csv")]
     pub(super) fn mapped(&self) -> impl Iterator<Item = (Field, &str)> {
         Field::ALL.into_iter().filter_map(|field| Some((field, self.columns[field as usize].as_deref()?)))
+    }
+}
+
+impl FromStr for Mapping {
+    type Err = ParseMappingError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut pairs: Vec<(&str, String)> = Vec::new();
+        for part in text.split(',') {
+            match (part.split_once('='), pairs.last_mut()) {
+                (Some((word, column)), _) => pairs.push((word.trim(), column.to_owned())),
+                (None, Some((_, column))) => column.extend([",", part]),
+                (None, None) => return Err(ParseMappingError::NoColumn(part.trim().to_owned())),
+            }
+        }
+        let mut mapping = Self::new();
+        for (word, column) in pairs {
+            let field = Field::named(word).ok_or_else(|| ParseMappingError::unknown(word))?;
+            if column.trim().is_empty() {
+                return Err(ParseMappingError::NoColumn(word.to_owned()));
+            }
+            if mapping.columns[field as usize].is_some() {
+                return Err(ParseMappingError::Twice(Field::WORDS[field as usize]));
+            }
+            mapping = mapping.column(field, column.trim());
+        }
+        Ok(mapping)
+    }
+}
+
+/// Why a text is no mapping.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseMappingError {
+    /// A word that names no field.
+    #[error(
+        "there is no field {word:?} among {}{}", Field::WORDS.join(", "),
+        .meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default()
+    )]
+    UnknownField {
+        /// The word.
+        word: String,
+        /// The field that may be meant.
+        meant: Option<&'static str>,
+    },
+    /// A field without a column.
+    #[error("{0:?} names no column; write field=column, such as first=Vorname")]
+    NoColumn(String),
+    /// A field has two columns.
+    #[error("{0} is given two columns; name one")]
+    Twice(&'static str),
+}
+
+impl ParseMappingError {
+    fn unknown(word: &str) -> Self {
+        Self::UnknownField { word: word.to_owned(), meant: closest(word, Field::WORDS) }
     }
 }
 
@@ -255,6 +328,31 @@ mod tests {
         assert_eq!(vocabulary.fields("handy"), [(Field::Phone, 0)]);
         assert!(vocabulary.fields("mobile").is_empty() && vocabulary.fields("chatid").is_empty());
         assert_eq!(vocabulary.fields("country").len(), 1);
+    }
+
+    #[test]
+    fn a_mapping_is_read_from_a_text_by_words_and_by_recognised_names() {
+        let read = |text: &str| text.parse::<Mapping>();
+        let names = Mapping::new().first("Vorname").phone("Mobil");
+        for text in ["first=Vorname,phone=Mobil", " first = Vorname , phone=Mobil ", "First Name=Vorname,tel=Mobil"] {
+            assert_eq!(read(text), Ok(names.clone()), "{text}");
+        }
+        assert_eq!(read("name=Name, given,id=a=b"), Ok(Mapping::new().full("Name, given").id("a=b")));
+        for (index, word) in Field::WORDS.into_iter().enumerate() {
+            assert_eq!(Field::named(word).map(|field| field as usize), Some(index), "{word}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mapping_is_told_what_there_is() {
+        let error = |text: &str| text.parse::<Mapping>().unwrap_err().to_string();
+        let all = "id, chat, whatsapp, mobile, phone, first, last, name, country, stage, version";
+        assert_eq!(error("fist=Vorname"), format!("there is no field \"fist\" among {all}; did you mean first?"));
+        assert_eq!(error("colour=Farbe"), format!("there is no field \"colour\" among {all}"));
+        for text in ["first", "first=", "first= ", ""] {
+            assert!(error(text).contains("names no column; write field=column"), "{text:?}");
+        }
+        assert_eq!(error("first=A,first=B"), "first is given two columns; name one");
     }
 
     #[test]

@@ -9,18 +9,20 @@
 use std::{collections::BTreeSet, ops::Range, slice};
 
 use self::dice::Dice;
-use super::{Counts, InstanceState, Ledger, Query, RunRecord, Wait, Write};
+use super::{Closed, Counts, InstanceState, Ledger, Query, RunRecord, Wait, Write};
 use crate::{
     ChatId, ErrorKind, InstanceId,
+    pace::{Budget, Daily},
     record::{Overwritten, Record, Status},
     time::Timestamp,
 };
 
 mod dice;
 mod diffs;
+mod forgetting;
 mod leases;
 
-pub use self::{diffs::*, leases::*};
+pub use self::{diffs::*, forgetting::*, leases::*};
 pub use crate::book::contract::{Trial, block_on};
 
 const SEEDS: Range<u64> = 0..24;
@@ -86,6 +88,12 @@ macro_rules! ledger_contract {
                 a_tally_counts_what_was_met_and_left_alone
                 a_comparison_stores_what_has_not_lost
                 history_is_stored_by_a_comparison
+                what_is_staged_can_be_kept_and_staged_again
+                a_forgotten_person_is_gone_from_all_that_is_kept
+                a_person_is_forgotten_as_they_were_loaded_or_not_at_all
+                a_forgotten_person_is_not_stored_again
+                a_person_who_is_allowed_again_can_be_stored
+                the_report_of_a_run_is_kept_until_it_is_dropped
                 any_run_of_calls_is_answered_like_the_reference
             }
         }
@@ -526,7 +534,7 @@ pub async fn instances_never_meet(ledger: &dyn Ledger) -> Trial {
     let mut writes: Vec<Write> = records.iter().cloned().map(Into::into).collect();
     writes[0].overwritten = vec![entry.clone()];
     store(ledger, &one, writes).await?;
-    ledger.begin_run(&one, Timestamp(1)).await?;
+    ledger.begin_run(&one, "one", Timestamp(1)).await?;
     ledger.save_state(&one, InstanceState { book_entries: Some(7), ..InstanceState::default() }).await?;
     let _lease = ledger.acquire(&one, "one", LONG).await?;
     let before = (everything(ledger, &one).await?, ledger.counts(&one).await?);
@@ -538,7 +546,7 @@ pub async fn instances_never_meet(ledger: &dyn Ledger) -> Trial {
     store(ledger, &two, theirs).await?;
     assert_eq!((everything(ledger, &one).await?, ledger.counts(&one).await?), before);
     assert_eq!(claims(ledger, &two).await?, [] as [Box<str>; 0]);
-    assert_eq!(ledger.begin_run(&two, Timestamp(1)).await?, 1);
+    assert_eq!(ledger.begin_run(&two, "two", Timestamp(1)).await?, 1);
     Ok(())
 }
 
@@ -578,10 +586,14 @@ pub async fn a_state_is_stored_over_the_one_that_was_read(ledger: &dyn Ledger) -
         expected = InstanceState {
             revision,
             wait: Some(Wait::new(ErrorKind::RateLimited, Timestamp(5), Timestamp::MAX)),
+            closed: Some(Closed::new(ErrorKind::Unauthorized, Timestamp(6)).with_hint(Some("set a token"))),
             account: Some("12025550142".parse()?),
             book_entries: entries,
             worked_at: Some(Timestamp(9)),
             drift: crate::record::Drift::Ask,
+            rules: 7,
+            daily: Some(Daily::at_most(250).warm_up(20, 1.5)),
+            budget: Budget::since(Some(Timestamp(7))),
             released_at: Some(Timestamp(99)),
         };
         assert!(ledger.save_state(&instance, expected.clone()).await?);
@@ -599,7 +611,7 @@ pub async fn a_state_is_stored_over_the_one_that_was_read(ledger: &dyn Ledger) -
     Ok(())
 }
 
-/// Each run has the next number; one that ended has its end and its summary; the newest come first.
+/// Each run has the next number and its owner; one that ended has its end and its summary; the newest come first.
 ///
 /// # Errors
 ///
@@ -608,8 +620,9 @@ pub async fn runs_are_numbered_from_one_and_listed_newest_first(ledger: &dyn Led
     let (instance, mut expected): (_, Vec<RunRecord>) = (one()?, Vec::new());
     for number in 1..=5 {
         let began = if number == 3 { Timestamp::MAX } else { Timestamp(number) };
-        assert_eq!(ledger.begin_run(&instance, began).await?, number);
-        expected.insert(0, RunRecord::begun(number, began));
+        let owner = format!("host-{number}");
+        assert_eq!(ledger.begin_run(&instance, &owner, began).await?, number);
+        expected.insert(0, RunRecord::begun(number, owner, began));
     }
     for run in expected.iter_mut().filter(|run| run.run % 2 == 0) {
         run.ended = Some(Timestamp(run.run + 100));

@@ -8,8 +8,10 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Call, Counts, Diff, InstanceState, Lease, Ledger, LedgerError, Query, RunRecord, Write,
+    Call, Counts, Diff, InstanceState, Lease, Ledger, LedgerError, LedgerErrorKind, Query, RunRecord, Write, chats_of,
+    ids_of,
     memory::{diff::MemoryDiff, store::Store},
+    strike,
 };
 use crate::{
     ChatId, InstanceId,
@@ -59,6 +61,8 @@ struct Instance {
     store: Store,
     history: Vec<Overwritten>,
     runs: Vec<RunRecord>,
+    /// Lines of reports, each with its run.
+    reports: Vec<(u64, Box<str>)>,
 }
 
 /// A lease that was given out and not released.
@@ -207,10 +211,10 @@ impl Ledger for MemoryLedger {
         Ok(self.read(instance, |known| known.store.counts()))
     }
 
-    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError> {
+    async fn begin_run(&self, instance: &InstanceId, owner: &str, began: Timestamp) -> Result<u64, LedgerError> {
         Ok(self.write(instance, |known| {
             let run = known.runs.last().map_or(1, |last| last.run + 1);
-            known.runs.push(RunRecord::begun(run, began));
+            known.runs.push(RunRecord::begun(run, owner, began));
             run
         }))
     }
@@ -255,6 +259,56 @@ impl Ledger for MemoryLedger {
             first.into_values().take(limit).cloned().collect()
         }))
     }
+
+    async fn append_report(&self, instance: &InstanceId, run: u64, lines: &str) -> Result<(), LedgerError> {
+        self.write(instance, |known| {
+            let struck = strike(lines, |id| known.store.has_forgotten(id)).map_err(no_lines)?;
+            known.reports.push((run, struck.map_or_else(|| lines.into(), Into::into)));
+            Ok(())
+        })
+    }
+
+    async fn report(&self, instance: &InstanceId, run: u64) -> Result<Vec<Box<str>>, LedgerError> {
+        let of_run = |(of, lines): &(u64, Box<str>)| (*of == run).then(|| lines.clone());
+        Ok(self.read(instance, |known| known.reports.iter().filter_map(of_run).collect()))
+    }
+
+    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError> {
+        self.write(instance, |known| known.reports.retain(|(run, _)| *run > up_to));
+        Ok(())
+    }
+
+    async fn forget(&self, instance: &InstanceId, record: &Record) -> Result<bool, LedgerError> {
+        self.write(instance, |known| {
+            if !known.store.forget(record) {
+                return Ok(false);
+            }
+            let (chats, ids) = (chats_of(record), ids_of(record));
+            known.history.retain(|entry| !chats.contains(&entry.chat));
+            for (_, lines) in &mut known.reports {
+                if let Some(struck) = strike(lines, |id| ids.iter().any(|known| **known == *id)).map_err(no_lines)? {
+                    *lines = struck.into();
+                }
+            }
+            tracing::debug!(%instance, "a person is forgotten");
+            Ok(true)
+        })
+    }
+
+    async fn forgotten(&self, instance: &InstanceId, ids: &[&str]) -> Result<Vec<bool>, LedgerError> {
+        let answer =
+            self.read(instance, |known| ids.iter().map(|id| known.store.has_forgotten(id)).collect::<Vec<_>>());
+        Ok(if answer.is_empty() { vec![false; ids.len()] } else { answer })
+    }
+
+    async fn allow(&self, instance: &InstanceId, id: &str) -> Result<bool, LedgerError> {
+        Ok(self.write(instance, |known| known.store.allow(id)))
+    }
+}
+
+fn no_lines(error: serde_json::Error) -> LedgerError {
+    let detail = "the lines of a report are a JSON array of objects; these are not";
+    LedgerError::new(LedgerErrorKind::Damaged, detail).because(error)
 }
 
 impl fmt::Debug for MemoryLedger {
@@ -266,7 +320,6 @@ impl fmt::Debug for MemoryLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::LedgerErrorKind;
 
     const TTL: Duration = Duration::from_secs(60);
 

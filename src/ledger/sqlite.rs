@@ -22,6 +22,7 @@ mod bits;
 mod diff;
 mod fault;
 mod file;
+mod forget;
 mod instance;
 mod lease;
 mod record;
@@ -169,6 +170,13 @@ impl File {
         transaction.commit()?;
         Ok(answer)
     }
+
+    fn erase(&self) -> Result<(), Fault> {
+        self.place.check()?;
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        forget::erase(&connection, &self.name)
+    }
 }
 
 /// Carries out what waits for a disk where it holds up no other task.
@@ -263,8 +271,9 @@ impl Ledger for SqliteLedger {
         self.look(instance, instance::counts).await
     }
 
-    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError> {
-        self.change(instance, move |connection, id| instance::begin_run(connection, id, began)).await
+    async fn begin_run(&self, instance: &InstanceId, owner: &str, began: Timestamp) -> Result<u64, LedgerError> {
+        let owner = owner.to_owned();
+        self.change(instance, move |connection, id| instance::begin_run(connection, id, &owner, began)).await
     }
 
     async fn end_run(
@@ -296,6 +305,46 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<Overwritten>, LedgerError> {
         let start = record::start(after);
         self.look(instance, move |connection, id| instance::before_run(connection, id, run, &start, limit)).await
+    }
+
+    async fn append_report(&self, instance: &InstanceId, run: u64, lines: &str) -> Result<(), LedgerError> {
+        let lines = lines.to_owned();
+        self.change(instance, move |connection, id| forget::append_report(connection, id, run, &lines)).await
+    }
+
+    async fn report(&self, instance: &InstanceId, run: u64) -> Result<Vec<Box<str>>, LedgerError> {
+        self.look(instance, move |connection, id| forget::report(connection, id, run)).await
+    }
+
+    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError> {
+        self.change(instance, move |connection, id| forget::drop_reports(connection, id, up_to)).await
+    }
+
+    async fn forget(&self, instance: &InstanceId, record: &Record) -> Result<bool, LedgerError> {
+        let (name, record) = (instance.clone(), record.clone());
+        let is_forgotten = self.change(instance, move |connection, id| forget::forget(connection, id, &record)).await?;
+        if is_forgotten {
+            let file = Arc::clone(&self.file);
+            blocking(move || file.erase().map_err(|fault| fault.explain(&file.name))).await?;
+            tracing::debug!(instance = %name, "a person is forgotten");
+        }
+        Ok(is_forgotten)
+    }
+
+    async fn forgotten(&self, instance: &InstanceId, ids: &[&str]) -> Result<Vec<bool>, LedgerError> {
+        let (count, ids) = (ids.len(), ids.iter().map(ToString::to_string).collect::<Vec<String>>());
+        let answer = self.look(instance, move |connection, id| {
+            let marks = forget::Marks::new(connection, Some(id));
+            ids.iter().map(|id| marks.has(id)).collect::<Result<Vec<bool>, _>>()
+        });
+        let mut answer = answer.await?;
+        answer.resize(count, false);
+        Ok(answer)
+    }
+
+    async fn allow(&self, instance: &InstanceId, id: &str) -> Result<bool, LedgerError> {
+        let id = id.to_owned();
+        self.change(instance, move |connection, instance| forget::allow(connection, instance, &id)).await
     }
 }
 

@@ -1,4 +1,4 @@
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use super::clean;
 
@@ -85,6 +85,17 @@ fn is_same_stage(one: &str, other: &str) -> bool {
 
 pub(super) fn upper(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(char::to_uppercase)
+}
+
+/// As [`FromStr`](Self) reads it.
+impl fmt::Display for Funnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, tag)) in self.stages().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(f, "{comma}{name}={}", tag.unwrap_or_default())?;
+        }
+        Ok(())
+    }
 }
 
 impl FromStr for Funnel {

@@ -1,21 +1,32 @@
 //! What happens to a record: pure, synchronous, total; the only place that holds policy.
 
-use std::time::Duration;
+use std::{mem, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cause, Claim, Flips, Held, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Restored, Seen, Sent,
-    Status, Wish,
+    Cause, Checked, Claim, Edit, Flips, Held, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen,
+    Sent, Source, Status, Substitute, Wish,
 };
 #[cfg(doc)]
 use crate::book::AddressBook;
-use crate::{ContactName, Error, ErrorClass, ErrorKind, RetryPolicy, crm::RowDigest, time::Timestamp};
+use crate::{
+    ChatId, ContactName, Error, ErrorClass, ErrorKind, RetryPolicy,
+    crm::RowDigest,
+    naming::{Funnel, Naming},
+    time::Timestamp,
+};
 
 #[cfg(test)]
 mod tests;
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// For how long after a push a report of an older name of ours is taken for a late one.
+const ECHO: Duration = Duration::from_secs(3_600);
+/// How many older names of ours are remembered.
+const MOST_BEFORE: usize = 3;
+/// After how many deaths of the process in a row a contact is parked that was called each time.
+const MOST_DEATHS: u32 = 3;
 
 /// Something that happened to one contact.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,9 +55,19 @@ pub enum Event {
     },
     /// Observer lane: nobody knows the phone behind this privacy id.
     PhoneUnknown,
+    /// Observer lane: the server said whether the number is on WhatsApp.
+    Checked {
+        /// Whether it is.
+        exists: bool,
+    },
     /// Pusher lane: it is about to call.
     Begin {
         /// The run that calls.
+        run: u64,
+    },
+    /// Pusher lane: this run, which called, never came to its end.
+    Died {
+        /// The run.
         run: u64,
     },
     /// Pusher lane: it did not call after all, so what was written down by [`Begin`](Self::Begin) is taken back.
@@ -55,6 +76,14 @@ pub enum Event {
     Acknowledged,
     /// Pusher lane: the call failed.
     Failed(Failure),
+    /// Observer lane: a read some seconds after the acknowledgement still shows the text from before. The API accepted the name, and the
+    /// address book did not keep it: nobody's edit, and the same name is [repeated](Policy::repeats).
+    Unkept {
+        /// The text.
+        name: Option<Box<str>>,
+        /// Whose fault it is: only a contact that is to blame is parked after the last repeat, another one is tried again later.
+        blame: Blame,
+    },
     /// Observer lane: another account is behind the instance, so nothing is known any more of what the address book shows.
     AccountChanged,
     /// Any lane: the clock was set back, so moments in the record may lie too far ahead.
@@ -143,6 +172,8 @@ pub enum Effect {
     Overwritten(Overwritten),
     /// The claim was older than the one in the record and was dropped.
     Stale,
+    /// Tell the CRM of the name that a person saved.
+    Edited(Edit),
 }
 
 /// What an event makes of a record.
@@ -171,15 +202,24 @@ impl Decision {
         self.effects.iter().find_map(|effect| if let Effect::Overwritten(text) = effect { Some(text) } else { None })
     }
 
+    /// The name that the CRM should learn of, if a person saved one.
+    #[must_use]
+    pub fn edited(&self) -> Option<&Edit> {
+        self.effects.iter().find_map(|effect| if let Effect::Edited(edit) = effect { Some(edit) } else { None })
+    }
+
     fn new(before: &Record, record: Record, effect: Option<Effect>) -> Self {
-        Self { is_changed: record != *before, record, effects: effect.into_iter().collect() }
+        let edit = record.edit().filter(|edit| before.edit().as_ref() != Some(edit)).map(Effect::Edited);
+        Self { is_changed: record != *before, record, effects: effect.into_iter().chain(edit).collect() }
     }
 }
 
-/// The numbers that decisions are made with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What decisions are made with.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Policy {
+    /// The rules that tell a base from our tag in a name that a person saved.
+    pub naming: Arc<Naming>,
     /// How long a request can take effect from the moment it is written down: the address book's
     /// [`deadline`](AddressBook::deadline) and the time between the mark and the call.
     pub deadline: Duration,
@@ -191,6 +231,10 @@ pub struct Policy {
     pub drift: Drift,
     /// How often within a day somebody else may save the same name over ours, until the contact is parked as contested.
     pub most_flips: u32,
+    /// How often a name is sent again that the API accepted and the address book does not show.
+    pub repeats: u32,
+    /// How long to leave it alone before that.
+    pub repeat_every: Duration,
 }
 
 /// What becomes of a name that somebody else saved over the one that was sent.
@@ -201,6 +245,12 @@ pub enum Drift {
     /// The CRM's name is sent again; the other one is kept in the history.
     #[default]
     CrmWins,
+    /// The name that a person saved is taken over: the tag that it ends in, or lacks, is still the CRM's, so it may be sent once more
+    /// with the right one. A name that the CRM changes after that replaces it. Tell the CRM: see [`Record::edit`].
+    PhoneWins,
+    /// As [`PhoneWins`](Self::PhoneWins), but where the CRM changed the name as well since it was last sent, the contact is parked until
+    /// a person decides: a three-way merge by field, in which two changes of one field are a conflict.
+    ByField,
     /// The contact is parked until a person decides: a new wish, or a [release](Event::Release), sends the CRM's name again.
     Ask,
     /// A name is written only where there is none, where there is only the number, or where the name is ours; whatever a person
@@ -216,6 +266,7 @@ impl Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            naming: Arc::new(Naming::new(Funnel::none())),
             deadline: Duration::from_secs(35),
             backoff: RetryPolicy::default()
                 .max_attempts(6)
@@ -223,6 +274,8 @@ impl Default for Policy {
             unclear_attempts: 6,
             drift: Drift::default(),
             most_flips: 3,
+            repeats: 2,
+            repeat_every: Duration::from_secs(5),
         }
     }
 }
@@ -244,7 +297,16 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
             phone_unknown(&mut next, now);
             None
         }
+        Event::Checked { exists } => {
+            next.checked = Some(Checked { exists, at: now });
+            restatus(&mut next, queue(record, now), policy, now);
+            None
+        }
         Event::Begin { run } => begin(&mut next, run, policy, now),
+        Event::Died { run } => {
+            died(&mut next, run, policy, now);
+            None
+        }
         Event::Cancel => {
             cancel(&mut next, policy, now);
             None
@@ -252,6 +314,10 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
         Event::Acknowledged => acknowledged(&mut next, policy, now),
         Event::Failed(failure) => {
             failed(&mut next, failure, policy, now);
+            None
+        }
+        Event::Unkept { name, blame } => {
+            unkept(&mut next, name, blame, policy, now);
             None
         }
         Event::AccountChanged => {
@@ -272,7 +338,7 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
             None
         }
         Event::Retry => {
-            next.pushed.failure = None;
+            (next.pushed.failure, next.checked) = (None, None);
             restatus(&mut next, queue(record, now), policy, now);
             None
         }
@@ -301,6 +367,8 @@ pub fn decide(record: &Record, event: Event, policy: &Policy, now: Timestamp) ->
 pub fn merge(kept: &Record, absorbed: Record, policy: &Policy, now: Timestamp) -> Decision {
     let mut next = kept.clone();
     let before = kept.wanted().cloned();
+    next.joined.push(Box::new(Record { joined: Vec::new(), ..absorbed.clone() }));
+    next.joined.extend(absorbed.joined.iter().cloned());
     let place = queue(kept, now).min(queue(&absorbed, now));
     let effect = match absorbed.seen {
         Some(Seen { name, at, .. }) if absorbed.chat.is_lid() => seen(&mut next, name, Some(at), policy, now),
@@ -321,9 +389,42 @@ pub fn merge(kept: &Record, absorbed: Record, policy: &Policy, now: Timestamp) -
         }
     }
     next.held = next.held.or(absorbed.held);
-    next.restored = next.restored.or(absorbed.restored);
+    next.checked = next.checked.or(absorbed.checked);
+    next.substitute = next.substitute.or(absorbed.substitute);
     wish_changed(&mut next, before.as_ref(), place, policy, now);
     Decision::new(kept, next, effect)
+}
+
+/// Takes a record out again that was joined: gives back what is left, and the record of the other id as it was, with the claims that it
+/// brought as they are now. `None` if no record of that id was joined.
+///
+/// A privacy id that was taken out is held, so that it is not joined again by itself.
+#[must_use]
+pub fn unmerge(kept: &Record, id: &ChatId, policy: &Policy, now: Timestamp) -> Option<(Record, Record)> {
+    let mut left = kept.clone();
+    let at = left.joined.iter().position(|joined| joined.answers_to(id))?;
+    let mut back = *left.joined.remove(at);
+    left.aliases.retain(|alias| !back.answers_to(alias));
+    let brought: Vec<Box<str>> = back.claims.iter().map(|claim| claim.crm_id.clone()).collect();
+    let (theirs, ours) = mem::take(&mut left.claims).into_iter().partition(|claim| brought.contains(&claim.crm_id));
+    (left.claims, back.claims) = (ours, theirs);
+    if back.held == left.held && back.held.is_some() {
+        left.held = None;
+    }
+    if back.chat.is_lid() {
+        back.held = back.held.or(Some(Held { since: now }));
+        back.status = Status::InSync;
+    }
+    back.revision = 0;
+    for record in [&mut left, &mut back] {
+        if record.substitute.is_some()
+            && record.wanted() != record.substitute.as_ref().map(|substitute| &substitute.wish)
+        {
+            record.substitute = None;
+        }
+        restatus(record, now, policy, now);
+    }
+    Some((left, back))
 }
 
 fn insert(claims: &mut Vec<Claim>, claim: Claim) {
@@ -357,13 +458,18 @@ fn unclaimed(record: &mut Record, crm_id: &str, policy: &Policy, now: Timestamp)
 
 /// Brings cause and status up to a wish that may have changed.
 fn wish_changed(record: &mut Record, before: Option<&Wish>, place: Timestamp, policy: &Policy, now: Timestamp) {
-    let is_over = |restored: &Restored| {
-        let wish = record.sole_claim().and_then(|claim| claim.wish.as_ref());
-        wish.is_some_and(|wish| wish.name.fingerprint() != restored.over)
-    };
-    if record.restored.as_ref().is_some_and(is_over) {
-        record.restored = None;
+    let wish = record.sole_claim().and_then(|claim| claim.wish.as_ref());
+    let is_over = |substitute: &Substitute| wish.is_some_and(|wish| !substitute.stands_for(wish));
+    let is_new_base = before.zip(wish).is_some_and(|(before, wish)| before.base != wish.base);
+    if record.substitute.as_ref().is_some_and(is_over) {
+        record.substitute = None;
     }
+    // Whoever changes the name in the CRM while the contact waits for a decision has decided.
+    let is_conflict = policy.drift == Drift::ByField && record.status == Status::Parked { reason: Park::Drifted };
+    if let Some(seen) = record.seen.as_mut().filter(|_| is_conflict && is_new_base) {
+        seen.is_overruled = true;
+    }
+    follow_phone(record, policy);
     let wanted = record.wanted();
     let old = before.or(record.pushed.sent.as_ref().map(|sent| &sent.wish));
     let cause = wanted.zip(old).and_then(|(new, old)| cause(old, new));
@@ -398,19 +504,21 @@ fn seen(
     let last = record.seen.as_ref().map(|seen| seen.at).max(record.pushed.sent.as_ref().map(|sent| sent.at));
     // What was read just now is newest, even if the clock stands still or was set back.
     let newest = now.max(last.map_or(Timestamp::default(), |last| last.after(Duration::from_millis(1))));
+    let is_reported = at.is_some();
     // A clock that runs ahead must not freeze the contact, or end a doubt before its time.
     let at = at.map_or(newest, |at| at.min(newest));
     if Some(at) <= last {
         return None;
     }
+    if is_reported && is_late_echo(record, name.as_deref(), at) {
+        return None;
+    }
+    if record.pushed.in_doubt.is_none() {
+        verify(&mut record.pushed, name.as_deref(), at);
+    }
     // That a contact is not saved is news where nothing was known of it.
     let is_known = record.seen.is_some() || record.pushed.sent.is_some();
     if is_known && record.pushed.in_doubt.is_none() && record.shown() == name.as_deref() {
-        if let Some(sent) = record.pushed.sent.as_mut().filter(|sent| sent.verified_at.is_none() && at > sent.at)
-            && name.as_deref().is_some_and(|name| sent.wish.name.is_full(name))
-        {
-            sent.verified_at = Some(at);
-        }
         return None;
     }
     // A request in doubt took effect, or may have before somebody saved another name: what it replaced would be forgotten otherwise.
@@ -422,9 +530,13 @@ fn seen(
     let known = record.seen.as_ref().filter(|seen| seen.name == name && Some(seen.at) > sent_at);
     let is_overruled = known.is_some_and(|known| known.is_overruled);
     let is_ours = known.is_some_and(|known| known.is_ours)
+        || was_not_kept(record, name.as_deref())
         || doubt.zip(name.as_deref()).is_some_and(|(doubt, name)| doubt.wish.name.is_full(name));
     if !is_ours {
         note_flip(record, name.as_deref(), at);
+    }
+    if record.shown() != name.as_deref() {
+        record.pushed.failure.take_if(|failure| failure.kind == ErrorKind::Unkept);
     }
     record.seen = Some(Seen { name, at, is_overruled, is_ours });
     // What is seen once no request can take effect any more answers for all of them.
@@ -433,6 +545,65 @@ fn seen(
     }
     restatus(record, queue(record, now), policy, now);
     overwritten.map(Effect::Overwritten)
+}
+
+/// Notes that the address book shows the name that was acknowledged.
+fn verify(pushed: &mut Pushed, name: Option<&str>, at: Timestamp) {
+    let Some(sent) = pushed.sent.as_mut().filter(|sent| name.is_some_and(|name| sent.wish.name.is_full(name))) else {
+        return;
+    };
+    sent.verified_at.get_or_insert(at);
+    pushed.failure.take_if(|failure| failure.kind == ErrorKind::Unkept);
+}
+
+/// Lets a name be sent again that was accepted and not kept.
+fn unkept(record: &mut Record, name: Option<Box<str>>, blame: Blame, policy: &Policy, now: Timestamp) {
+    let Pushed { sent: Some(sent), in_doubt: None, .. } = &record.pushed else { return };
+    if sent.verified_at.is_some() || name.as_deref().is_some_and(|name| sent.wish.name.is_full(name)) {
+        return;
+    }
+    let wish = sent.wish.name.fingerprint();
+    let last = record.pushed.failure.as_ref().filter(|last| last.wish == wish && last.kind == ErrorKind::Unkept);
+    let attempts = last.map_or(0, |last| last.attempts).saturating_add(1);
+    let is_over = attempts > policy.repeats;
+    let retry_at = (!is_over || blame != Blame::Contact).then(|| now.after(policy.repeat_every));
+    // Whoever is not to blame begins anew.
+    let attempts = if is_over && retry_at.is_some() { 0 } else { attempts };
+    let (at, kind) = (now, ErrorKind::Unkept);
+    let failure = LastFailure { wish, attempts, unclear: 0, deaths: 0, at, retry_at, kind, message: None };
+    let seen_at = record.seen.as_ref().map(|seen| seen.at).max(Some(sent.at)).unwrap_or_default();
+    let at = now.max(seen_at.after(Duration::from_millis(1)));
+    record.pushed.failure = Some(failure);
+    record.seen = Some(Seen { is_ours: true, ..Seen::new(name, at) });
+    restatus(record, queue(record, now), policy, now);
+}
+
+/// Whether it is the name that was sent before the last one, which nobody has seen yet: it was accepted and not kept.
+fn was_not_kept(record: &Record, name: Option<&str>) -> bool {
+    let Pushed { sent: Some(sent), before, .. } = &record.pushed else { return false };
+    sent.verified_at.is_none() && before.first().map(|before| &**before) == name && name.is_some()
+}
+
+/// Whether it is an older name of ours that is reported late. Who reads the address book sees what it shows, and never an echo.
+fn is_late_echo(record: &Record, name: Option<&str>, at: Timestamp) -> bool {
+    let Pushed { sent: Some(sent), before, .. } = &record.pushed else { return false };
+    let is_ours = name.is_some_and(|name| before.iter().any(|before| **before == *name));
+    is_ours && at.since(sent.at) < ECHO
+}
+
+/// Counts that a run died while it called a contact.
+fn died(record: &mut Record, run: u64, policy: &Policy, now: Timestamp) {
+    if record.pushed.calling.take_if(|calling| *calling == run).is_none() {
+        return;
+    }
+    let Some(wish) = record.wanted().map(|wish| wish.name.fingerprint()) else { return };
+    let last = record.pushed.failure.take().filter(|last| last.wish == wish);
+    let (at, retry_at, kind) = (now, Some(now), ErrorKind::Interrupted);
+    let new = LastFailure { wish, attempts: 0, unclear: 0, deaths: 0, at, retry_at, kind, message: None };
+    let mut failure = last.unwrap_or(new);
+    failure.deaths = failure.deaths.saturating_add(1);
+    record.pushed.failure = Some(failure);
+    restatus(record, queue(record, now), policy, now);
 }
 
 /// Counts how often somebody else saves the same name over ours.
@@ -449,8 +620,8 @@ fn note_flip(record: &mut Record, name: Option<&str>, at: Timestamp) {
 /// Goes on with a contact that a person had a say in: what stood in its way is forgotten.
 fn release(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.held = None;
-    record.restored = None;
-    record.pushed.flips = None;
+    record.substitute = None;
+    (record.pushed.flips, record.checked) = (None, None);
     if let Some(seen) = &mut record.seen {
         seen.is_overruled = true;
     }
@@ -472,7 +643,8 @@ fn undo(record: &mut Record, run: u64, name: ContactName, policy: &Policy, now: 
     let is_wish = wish.name.is_full(name.full());
     let over = wish.name.fingerprint();
     claim.cause = Cause::Undo;
-    record.restored = (!is_wish).then(|| Restored { wish: Wish::plain(name), over, run });
+    let source = Source::Undo { run };
+    record.substitute = (!is_wish).then(|| Substitute { wish: Wish::plain(name), over, source });
     restatus(record, queue(record, now), policy, now);
 }
 
@@ -488,8 +660,19 @@ fn adopted(record: &mut Record, policy: &Policy, now: Timestamp) {
 
 /// The name that `by` replaced, if there was another.
 fn overwritten(record: &Record, by: &Wish, run: u64, at: Timestamp) -> Option<Overwritten> {
+    // What a repeat replaces in the same run is in the history already.
+    let is_of_run = record.pushed.sent.as_ref().is_some_and(|sent| sent.run == run && sent.wish.name == by.name);
+    if is_of_run && is_unkept(record, by) {
+        return None;
+    }
     let text = record.shown().filter(|text| !text.is_empty() && !by.name.is_full(text))?;
     Some(Overwritten { chat: record.chat.clone(), text: text.into(), by: by.clone(), run, at })
+}
+
+/// Whether a name was accepted before and not kept.
+fn is_unkept(record: &Record, wish: &Wish) -> bool {
+    let failure = record.pushed.failure.as_ref();
+    failure.is_some_and(|failure| failure.kind == ErrorKind::Unkept && failure.wish == wish.name.fingerprint())
 }
 
 fn phone_unknown(record: &mut Record, now: Timestamp) {
@@ -510,6 +693,7 @@ fn begin(record: &mut Record, run: u64, policy: &Policy, now: Timestamp) -> Opti
         return None;
     }
     bring_back(record, policy, now);
+    record.pushed.calling = Some(run);
     let Pushed { in_doubt, late_until, .. } = &mut record.pushed;
     // Those that can still take effect are for the same name; another process may have given them more time. Those that cannot any more
     // may have set another name: should this request come to nothing, that is still unknown.
@@ -521,6 +705,7 @@ fn begin(record: &mut Record, run: u64, policy: &Policy, now: Timestamp) -> Opti
 
 /// Leaves in doubt what was before the last request, which is known to have done nothing.
 fn cancel(record: &mut Record, policy: &Policy, now: Timestamp) {
+    record.pushed.calling = None;
     if let Some(doubt) = record.pushed.in_doubt.take() {
         record.pushed.in_doubt = doubt.earlier_until.map(|until| InDoubt { until, earlier_until: None, ..doubt });
         restatus(record, queue(record, now), policy, now);
@@ -531,16 +716,32 @@ fn acknowledged(record: &mut Record, policy: &Policy, now: Timestamp) -> Option<
     bring_back(record, policy, now);
     let InDoubt { wish, run, earlier_until, .. } = record.pushed.in_doubt.take()?;
     let overwritten = overwritten(record, &wish, run, now);
+    if !is_unkept(record, &wish) {
+        record.pushed.failure = None;
+    }
     let at = record.seen.as_ref().map_or(now, |seen| now.max(seen.at));
-    record.pushed.sent = Some(Sent { wish, run, at, verified_at: None });
+    let sent = record.pushed.sent.replace(Sent { wish, run, at, verified_at: None });
+    remember(record, sent);
     record.pushed.late_until = earlier_until;
-    record.pushed.failure = None;
+    record.pushed.calling = None;
     restatus(record, queue(record, now), policy, now);
     overwritten.map(Effect::Overwritten)
 }
 
+/// Remembers a name that was sent before, so that a late report of it is known again.
+fn remember(record: &mut Record, sent: Option<Sent>) {
+    let Pushed { sent: newest, before, .. } = &mut record.pushed;
+    let is_newest = |name: &str| newest.as_ref().is_some_and(|newest| newest.wish.name.is_full(name));
+    before.retain(|name| !is_newest(name));
+    let Some(sent) = sent.filter(|sent| !is_newest(sent.wish.name.full())) else { return };
+    before.retain(|name| !sent.wish.name.is_full(name));
+    before.insert(0, sent.wish.name.full().into());
+    before.truncate(MOST_BEFORE);
+}
+
 fn failed(record: &mut Record, failure: Failure, policy: &Policy, now: Timestamp) {
     let Some(doubt) = record.pushed.in_doubt.clone() else { return };
+    record.pushed.calling = None;
     let is_about_wish = record.wanted().is_some_and(|wish| wish.name == doubt.wish.name);
     let wish = doubt.wish.name.fingerprint();
     if failure.is_in_doubt {
@@ -564,7 +765,8 @@ fn failed(record: &mut Record, failure: Failure, policy: &Policy, now: Timestamp
             Some(now.after(backoff.max(failure.retry_after.unwrap_or_default())))
         };
         let Failure { kind, message, .. } = failure;
-        record.pushed.failure = Some(LastFailure { wish, attempts, unclear, at: now, retry_at, kind, message });
+        record.pushed.failure =
+            Some(LastFailure { wish, attempts, unclear, deaths: 0, at: now, retry_at, kind, message });
     }
     restatus(record, queue(record, now), policy, now);
 }
@@ -591,7 +793,7 @@ fn is_final(failure: &Failure, unclear: u32, policy: &Policy) -> bool {
 /// Forgets what the address book of another account showed; a request in doubt may still reach the account that is there now.
 fn account_changed(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.seen = None;
-    record.restored = None;
+    record.substitute = None;
     record.pushed = Pushed { in_doubt: record.pushed.in_doubt.take(), ..Pushed::default() };
     restatus(record, queue(record, now), policy, now);
 }
@@ -655,7 +857,88 @@ fn queue(record: &Record, now: Timestamp) -> Timestamp {
 /// Finds out what the contact waits for; if it is due, from its place in the queue on.
 fn restatus(record: &mut Record, place: Timestamp, policy: &Policy, now: Timestamp) {
     record.pushed.late_until = record.pushed.late_until.filter(|until| *until > now);
+    follow_phone(record, policy);
     record.status = status(record, place, policy);
+}
+
+/// Takes over the name that a person saved on the phone, where the policy says so, and keeps the CRM's tag on it.
+fn follow_phone(record: &mut Record, policy: &Policy) {
+    let follows = matches!(policy.drift, Drift::PhoneWins | Drift::ByField);
+    let is_from_phone = |substitute: &Substitute| substitute.source == Source::Phone;
+    if !follows && !record.substitute.as_ref().is_some_and(is_from_phone) {
+        return;
+    }
+    if policy.drift == Drift::CrmWins {
+        record.substitute = None;
+        if let [claim] = &mut *record.claims {
+            claim.cause = Cause::Name;
+        }
+        return;
+    }
+    let Some(wish) = record.sole_claim().and_then(|claim| claim.wish.clone()) else { return };
+    if let Some(worn) = record.substitute.take_if(|substitute| is_from_phone(substitute))
+        && worn.stands_for(&wish)
+    {
+        let fits = (worn.wish.tag == wish.tag && worn.wish.rules == wish.rules) || !knows(policy, &wish);
+        record.substitute = if fits { Some(worn) } else { dressed(worn.wish.base.full(), &wish, policy) };
+    }
+    if !follows || !knows(policy, &wish) {
+        return;
+    }
+    if let Some(base) = saved_base(record, policy)
+        && !(policy.drift == Drift::ByField && is_changed_in_crm(record))
+        && let Some(substitute) = dressed(&base, &wish, policy)
+        && let [claim] = &mut *record.claims
+    {
+        claim.cause = Cause::Phone;
+        record.substitute = Some(substitute);
+    }
+    // Whoever saved what is wanted anyway has no say in what is wanted later.
+    let is_agreed = record
+        .drifted()
+        .and_then(|seen| seen.name.as_deref())
+        .is_some_and(|name| record.wanted().is_some_and(|wanted| wanted.name.is_full(name)));
+    if let Some(seen) = record.seen.as_mut().filter(|_| is_agreed) {
+        seen.is_overruled = true;
+    }
+}
+
+/// Whether the policy's rules made the wish: others may tell its tag from no base.
+fn knows(policy: &Policy, wish: &Wish) -> bool {
+    wish.tag.is_none() || wish.rules == policy.naming.fingerprint()
+}
+
+/// A base from the phone with the tag of the CRM's wish.
+fn dressed(base: &str, wish: &Wish, policy: &Policy) -> Option<Substitute> {
+    let rendered = policy.naming.retag(base, wish.tag.as_deref()).ok()?;
+    let over = wish.base.fingerprint();
+    // Whoever renders by other rules knows other tags.
+    let is_known = rendered.tag == wish.tag;
+    is_known.then(|| Substitute { wish: Wish::rendered(rendered, wish.rules), over, source: Source::Phone })
+}
+
+/// The base of the name that a person saved over ours, or before there was one of ours, if it is another one than is wanted.
+fn saved_base(record: &Record, policy: &Policy) -> Option<String> {
+    let seen = record.seen.as_ref().filter(|seen| !seen.is_ours && !seen.is_overruled)?;
+    let is_theirs = record.pushed.sent.is_none() || record.drifted().is_some();
+    let name = seen.name.as_deref().filter(|name| is_theirs && !record.chat.is_raw(name))?;
+    let wanted = record.wanted()?;
+    let base = policy.naming.parse(name).base;
+    let is_other = !base.is_empty() && !wanted.name.is_full(name) && !wanted.base.is_full(&base);
+    is_other.then_some(base)
+}
+
+/// Whether the CRM wants another name than the one that was sent last, tags aside.
+fn is_changed_in_crm(record: &Record) -> bool {
+    let wish = record.sole_claim().and_then(|claim| claim.wish.as_ref());
+    // What stands in place of the CRM's wish stands there because that has not changed.
+    let stands = record
+        .substitute
+        .as_ref()
+        .zip(wish)
+        .is_some_and(|(substitute, wish)| substitute.source == Source::Phone && substitute.stands_for(wish));
+    !stands
+        && record.pushed.sent.as_ref().zip(wish).is_some_and(|(sent, wish)| sent.wish.base.full() != wish.base.full())
 }
 
 fn status(record: &Record, place: Timestamp, policy: &Policy) -> Status {
@@ -669,6 +952,11 @@ fn status(record: &Record, place: Timestamp, policy: &Policy) -> Status {
     if let Some(Held { since }) = record.held {
         return Status::Held { reason: Hold::ByHand, since };
     }
+    if let Some(Checked { exists: false, at }) = record.checked
+        && !record.is_known()
+    {
+        return Status::Held { reason: Hold::NotOnWhatsApp, since: at };
+    }
     if let Status::Held { reason: Hold::NoPhone, .. } = record.status
         && record.chat.is_lid()
     {
@@ -678,6 +966,10 @@ fn status(record: &Record, place: Timestamp, policy: &Policy) -> Status {
         return left;
     }
     let retry_at = match record.failure() {
+        Some(LastFailure { deaths, .. }) if *deaths >= MOST_DEATHS => return Status::Parked { reason: Park::Deadly },
+        Some(LastFailure { retry_at: None, kind: ErrorKind::Unkept, .. }) => {
+            return Status::Parked { reason: Park::Unkept };
+        }
         Some(LastFailure { retry_at: None, .. }) => return Status::Parked { reason: Park::Refused },
         Some(LastFailure { retry_at: Some(at), .. }) => *at,
         None => Timestamp::default(),
@@ -697,12 +989,19 @@ fn left_to_a_person(record: &Record, wish: &Wish, policy: &Policy) -> Option<Sta
         Drift::IfRaw if is_drift || record.pushed.sent.is_none() => {
             (!record.chat.is_raw(name)).then_some(Status::InSync)
         }
+        // Only rules that know the tag can tell what was saved; the next run has them.
+        Drift::PhoneWins | Drift::ByField if is_drift && record.substitute.is_none() && !knows(policy, wish) => {
+            Some(Status::InSync)
+        }
+        Drift::ByField if is_drift && is_changed_in_crm(record) && saved_base(record, policy).is_some() => {
+            Some(Status::Parked { reason: Park::Drifted })
+        }
         _ if !is_drift || !is_old => None,
         _ if record.pushed.flips.as_ref().is_some_and(|flips| flips.times > policy.most_flips) => {
             Some(Status::Parked { reason: Park::Contested })
         }
         Drift::Ask => Some(Status::Parked { reason: Park::Drifted }),
-        Drift::CrmWins | Drift::IfRaw => None,
+        Drift::CrmWins | Drift::PhoneWins | Drift::ByField | Drift::IfRaw => None,
     }
 }
 

@@ -47,6 +47,7 @@ fn a_status_a_hold_a_park_and_a_cause_keep_their_words_in_a_ledger() {
         (Status::Parked { reason: Park::Competing }, "parked", r#"{"state":"parked","reason":"competing"}"#),
         (Status::Parked { reason: Park::Drifted }, "parked", r#"{"state":"parked","reason":"drifted"}"#),
         (Status::Parked { reason: Park::Contested }, "parked", r#"{"state":"parked","reason":"contested"}"#),
+        (Status::Parked { reason: Park::Unkept }, "parked", r#"{"state":"parked","reason":"unkept"}"#),
         (
             Status::Held { reason: Hold::ByHand, since: T },
             "held",

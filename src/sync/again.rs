@@ -5,7 +5,7 @@ use std::{collections::HashMap, mem};
 use crate::{
     ChatId,
     ledger::Write,
-    record::{Claim, Event, Overwritten, Policy, Record, Seen, decide, merge},
+    record::{Claim, Event, Overwritten, Policy, Record, Seen, Source, Substitute, decide, merge},
     time::Timestamp,
 };
 
@@ -71,6 +71,10 @@ impl Again {
             let decision = decide(record, Event::Seen { name, at: Some(at) }, policy, now);
             overwritten.extend(decision.overwritten().cloned());
             *record = decision.record;
+        }
+        if let Some(Substitute { wish, source: Source::Undo { run }, .. }) = &staged.substitute {
+            let name = wish.name.clone();
+            *record = decide(record, Event::Undo { run: *run, name }, policy, now).record;
         }
         let urgent = staged.status.due_at().is_some_and(|at| now.since(at) > Policy::HEAD_START / 2);
         for claim in &staged.claims {

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     ChatId, Error, ErrorClass, ErrorKind,
+    book::SessionStatus,
     ledger::{InstanceState, Wait},
     record::{Blame, Record},
     time::Timestamp,
@@ -13,6 +14,10 @@ use crate::{
 const STREAK: usize = 5;
 /// How long to leave an instance alone that is not ready and does not say for how long.
 const PAUSE: Duration = Duration::from_secs(15);
+/// After how many conflicts in a row somebody else is taken to write the same address book.
+const CONFLICTS: u32 = 3;
+/// What helps against that.
+const ONE_WRITER: &str = "another program writes the same address book; let one of them write at a time";
 /// How long to leave an instance alone that refused one contact as if the whole instance were refused.
 const SUSPICION: Duration = Duration::from_secs(1);
 
@@ -28,6 +33,8 @@ pub(super) struct Gate {
     failing: BTreeSet<Option<ChatId>>,
     /// Contacts that were refused since the last success.
     refused: BTreeSet<Option<ChatId>>,
+    /// How many calls in a row ended because somebody else wrote at the same time.
+    conflicts: u32,
     /// The contact that was refused as if the whole instance were, although others worked.
     suspect: Option<ChatId>,
     /// Until when others wait before one of them is tried, for such a contact's sake.
@@ -71,6 +78,7 @@ impl Gate {
             shut: None,
             failing: BTreeSet::new(),
             refused: BTreeSet::new(),
+            conflicts: 0,
             suspect: None,
             doubtful_until: Timestamp::default(),
             is_proven: false,
@@ -119,9 +127,19 @@ impl Gate {
         self.worked_at
     }
 
-    /// What to try about a gate that is shut.
+    /// What to try about a gate that is closed.
     pub(super) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// Somebody knows what helps.
+    pub(super) fn advise(&mut self, hint: &str) {
+        self.hint = Some(hint.into());
+    }
+
+    /// It is open again, and nothing needs help any more.
+    pub(super) fn forget_advice(&mut self) {
+        self.hint = None;
     }
 
     /// Whether contacts that were refused are to blame themselves, although no call has worked since: a few are where others worked
@@ -141,6 +159,7 @@ impl Gate {
     pub(super) fn well(&mut self, now: Timestamp) {
         self.failing.clear();
         self.refused.clear();
+        self.conflicts = 0;
         self.suspect = None;
         self.is_proven = true;
         self.worked_at = Some(now);
@@ -163,6 +182,7 @@ impl Gate {
         now: Timestamp,
     ) -> Verdict {
         let chat = record.map(|record| &record.chat);
+        self.conflicts = if is_conflict(error) { self.conflicts + 1 } else { 0 };
         if let Some(wait) = error.retry_after() {
             self.close(error.kind(), now.after(wait), now);
             // It may be this contact alone that is answered so: the next one is tried first.
@@ -188,7 +208,11 @@ impl Gate {
             }
             ErrorClass::Transient => {
                 self.failing.insert(chat.cloned());
-                let is_outage = self.failing.len() >= STREAK || chat.is_none();
+                let is_conflict = self.conflicts >= CONFLICTS;
+                let is_outage = self.failing.len() >= STREAK || chat.is_none() || is_conflict;
+                if is_conflict {
+                    self.advise(ONE_WRITER);
+                }
                 if is_outage {
                     self.close(error.kind(), now.after(backoff), now);
                 }
@@ -231,6 +255,29 @@ impl Gate {
     pub(super) fn shut(&mut self, error: &Error) {
         self.shut = Some(error.kind());
         self.hint = error.hint().map(Into::into);
+    }
+}
+
+/// Whether a call failed because somebody else wrote the address book at the same time: the engine says so within a 500.
+fn is_conflict(error: &Error) -> bool {
+    let says_so = |text: &str| text.contains("409") || text.to_ascii_lowercase().contains("conflict");
+    error.kind() == ErrorKind::Server && (error.message().is_some_and(says_so) || error.code().is_some_and(says_so))
+}
+
+/// What helps an instance that answers so, whose session is in this state, if that is known.
+pub(super) fn human_step(error: &Error, session: Option<&SessionStatus>) -> Option<&'static str> {
+    let step = session.and_then(SessionStatus::step);
+    match error.kind() {
+        ErrorKind::Forbidden if error.code() == Some("subscription_required") => {
+            Some("pay for the plan of the account, or renew it: it does not include this")
+        }
+        ErrorKind::Unauthorized if session.is_some_and(SessionStatus::is_working) => {
+            Some("set a new access token: the session itself works")
+        }
+        ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::UnknownInstance | ErrorKind::SessionNotReady => {
+            step
+        }
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ChatId;
 /// let seen_and_wanted = Guardrails::off();
 /// # let _ = (careful, seen_and_wanted);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[must_use = "guardrails hold nothing until they are given to a sync"]
 pub struct Guardrails {
     max_renamed_share: f64,
@@ -25,6 +25,7 @@ pub struct Guardrails {
     max_unusable_share: f64,
     allow_blanked: bool,
     allow_other_account: bool,
+    is_strict: bool,
 }
 
 /// So many rows may be missing, stale or unusable whatever their share.
@@ -40,6 +41,7 @@ impl Default for Guardrails {
             max_unusable_share: 0.5,
             allow_blanked: false,
             allow_other_account: false,
+            is_strict: false,
         }
     }
 }
@@ -55,6 +57,7 @@ impl Guardrails {
             max_unusable_share: 1.0,
             allow_blanked: true,
             allow_other_account: true,
+            is_strict: false,
         }
     }
 
@@ -103,13 +106,27 @@ impl Guardrails {
         self
     }
 
+    /// The defaults, and nothing is passed over: neither a stage without a tag, nor a name that is shortened, nor a row that is gone.
+    pub fn strict() -> Self {
+        Self { is_strict: true, ..Self::default() }
+    }
+
     pub(super) fn allows_other_account(&self) -> bool {
         self.allow_other_account
     }
 
     /// Judges the rows of the CRM, before anything is asked of the address book.
     pub(super) fn judge_rows(&self, rows: &RowImpact) -> Option<Guardrail> {
-        let RowImpact { rows: all, refused, stale, claims, missing, blanked } = *rows;
+        let RowImpact { rows: all, refused, stale, claims, missing, blanked, untagged, shortened } = *rows;
+        if missing > 0 && self.is_strict {
+            return Some(Guardrail::MissingRows { missing, known: claims });
+        }
+        if untagged > 0 && self.is_strict {
+            return Some(Guardrail::Untagged { rows: untagged });
+        }
+        if shortened > 0 && self.is_strict {
+            return Some(Guardrail::Shortened { names: shortened });
+        }
         if missing > FREE_ROWS && share(missing, claims) > self.max_missing_share {
             return Some(Guardrail::MissingRows { missing, known: claims });
         }
@@ -145,6 +162,9 @@ pub(super) struct RowImpact {
     pub(super) missing: u64,
     /// Known contacts whose name the CRM now leaves empty.
     pub(super) blanked: u64,
+    /// Rows with a stage that no tag is set for, and names that are longer than the limit.
+    pub(super) untagged: u64,
+    pub(super) shortened: u64,
 }
 
 /// What a run is about to do.
@@ -207,6 +227,16 @@ pub enum Guardrail {
         /// Rows in all.
         rows: u64,
     },
+    /// Rows have a stage that no tag is set for, and that is not allowed.
+    Untagged {
+        /// Rows.
+        rows: u64,
+    },
+    /// Names are longer than the limit, and that is not allowed.
+    Shortened {
+        /// Names.
+        names: u64,
+    },
     /// Another account is behind the instance than the one whose names the ledger knows.
     OtherAccount {
         /// The account of the ledger.
@@ -227,6 +257,8 @@ impl Guardrail {
             Self::MissingRows { .. } => "missing_rows",
             Self::RefusedRows { .. } => "refused_rows",
             Self::StaleRows { .. } => "stale_rows",
+            Self::Untagged { .. } => "untagged",
+            Self::Shortened { .. } => "shortened",
             Self::OtherAccount { .. } => "other_account",
         }
     }
@@ -254,6 +286,8 @@ impl fmt::Display for Guardrail {
             Self::StaleRows { stale, rows } => {
                 write!(f, "{stale} of {rows} rows are older than what is known; do their versions count as before?")
             }
+            Self::Untagged { rows } => write!(f, "{rows} rows have a stage that no tag is set for"),
+            Self::Shortened { names } => write!(f, "{names} names are longer than the limit"),
             Self::OtherAccount { known, found } => {
                 write!(f, "the account behind the instance is {found}, the ledger knows the names of {known}")
             }
@@ -321,11 +355,26 @@ mod tests {
             (RowImpact { refused: 51, ..whole }, Some(Guardrail::RefusedRows { refused: 51, rows: 100 })),
             (RowImpact { refused: 50, ..whole }, None),
             (RowImpact { stale: 51, ..whole }, Some(Guardrail::StaleRows { stale: 51, rows: 100 })),
-            (RowImpact { rows: 20, refused: 20, stale: 20, missing: 20, claims: 20, blanked: 0 }, None),
+            (RowImpact { rows: 20, refused: 20, stale: 20, missing: 20, claims: 20, ..whole }, None),
+            (RowImpact { missing: 1, untagged: 1, shortened: 1, ..whole }, None),
         ];
         for (rows, guardrail) in cases {
             assert_eq!(Guardrails::default().judge_rows(&rows), guardrail, "{rows:?}");
             assert_eq!(Guardrails::off().judge_rows(&rows), None);
         }
+    }
+
+    #[test]
+    fn p12_whoever_is_strict_lets_nothing_be_passed_over() {
+        let whole = RowImpact { rows: 100, claims: 100, ..RowImpact::default() };
+        for (rows, guardrail) in [
+            (RowImpact { missing: 1, ..whole }, Guardrail::MissingRows { missing: 1, known: 100 }),
+            (RowImpact { untagged: 2, ..whole }, Guardrail::Untagged { rows: 2 }),
+            (RowImpact { shortened: 3, ..whole }, Guardrail::Shortened { names: 3 }),
+        ] {
+            assert_eq!(Guardrails::strict().judge_rows(&rows), Some(guardrail));
+            assert_eq!(Guardrails::off().judge_rows(&rows), None);
+        }
+        assert_eq!(Guardrails::strict().judge_rows(&whole), None);
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Intake<'r> {
     pub(super) moved: Vec<(ChatId, Box<str>)>,
     /// Rows in sync that want nothing, because they have no name that can be used.
     pub(super) nameless: u64,
+    /// Whether the tags of rows that are gone are taken off.
+    pub(super) untags_gone: bool,
 }
 
 /// How many dropped rows are remembered.
@@ -121,10 +123,35 @@ impl Intake<'_> {
                 if self.unread.contains(&crm_id) {
                     continue;
                 }
-                self.withdraw(&mut working, record, &crm_id, LeftReason::Gone);
+                match self.untagged_claim(&record, &crm_id) {
+                    Some(claim) => self.untag(&mut working, record, claim),
+                    None => self.withdraw(&mut working, record, &crm_id, LeftReason::Gone),
+                }
             }
             self.stage(working).await?;
         }
+    }
+
+    /// The claim of a row that is gone, without its tag, as long as the contact may show one.
+    fn untagged_claim(&self, record: &Record, crm_id: &str) -> Option<Claim> {
+        let claim = record.sole_claim().filter(|claim| self.untags_gone && &*claim.crm_id == crm_id)?;
+        let wish = claim.wish.as_ref().filter(|_| record.is_known())?;
+        // No row with a name has this digest. Once the tag is off, the row claims nothing any more.
+        let is_under_way = claim.digest == RowDigest::default() && record.status != Status::InSync;
+        if wish.tag.is_none() && !is_under_way {
+            return None;
+        }
+        let rendered = self.naming.retag(wish.base.full(), None).ok()?;
+        let wish = Wish::rendered(rendered, self.naming.fingerprint());
+        Some(Claim { wish: Some(wish), digest: RowDigest::default(), ..claim.clone() })
+    }
+
+    fn untag(&mut self, working: &mut Working, record: Record, claim: Claim) {
+        let chat = record.chat.clone();
+        self.recorder.left(&record, &claim.crm_id, LeftReason::Gone);
+        let record = working.current(Some(record), &chat);
+        let decision = decide(&record, Event::Claimed { claim, urgent: false }, self.policy, self.now);
+        working.put(&record, decision.record, decision.is_changed, None);
     }
 
     /// Lists the contacts that keep a name although the row that wanted it names another person now.
@@ -145,14 +172,18 @@ impl Intake<'_> {
     async fn settle(&mut self, batch: &[Incoming], verdicts: Vec<Verdict>) -> Result<(), SyncError> {
         let mut working = Working::default();
         for (incoming, verdict) in batch.iter().zip(verdicts) {
-            if let Verdict::Changed { holder, target, is_repeat } = verdict {
-                self.claim(
+            match verdict {
+                Verdict::Unchanged => {}
+                // What it claimed before stands, as with any row that cannot be used; the source may have refused it already.
+                Verdict::Forgotten if incoming.digest == RowDigest::default() => {}
+                Verdict::Forgotten => self.recorder.refuse_forgotten(&incoming.contact.id, &incoming.contact.chat),
+                Verdict::Changed { holder, target, is_repeat } => self.claim(
                     &mut working,
                     incoming,
                     holder.map(|record| *record),
                     target.map(|record| *record),
                     is_repeat,
-                );
+                ),
             }
         }
         self.stage(working).await

@@ -10,15 +10,17 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::{
     LookFirst, SyncError,
-    report::Progress,
+    report::{Progress, Summary},
     run::{Run, Store, stopped},
 };
 use crate::{
     ChatId, Error, ErrorClass, ErrorKind, Phone,
-    book::{Contact, LidPage, Page, Pager, Permit},
-    record::{Decision, Event, Hold, Record, Status, decide, merge},
+    book::{Contact, Existence, LidPage, Page, Pager, Permit, Session},
+    record::{Blame, Decision, Event, Hold, Record, Status, decide, merge},
     sync::gate::Passage,
     time::Timestamp,
 };
@@ -36,8 +38,13 @@ const TRIES: u32 = 3;
 const MOST_LIDS: usize = 100_000;
 /// How long a contact is held for want of a phone before it is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(86_400);
+/// How long a contact is held whose number is not on WhatsApp before that is asked again.
+const CHECK_AGAIN: Duration = Duration::from_secs(7 * 86_400);
+/// The server lets numbers be asked for once a second, whatever the pace.
+const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
 
 /// What a run has looked at so far.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 #[derive(Debug, Default)]
 pub(super) struct Looked {
     /// When the whole book was read last.
@@ -56,6 +63,12 @@ pub(super) struct Looked {
     unsaved: HashSet<u64>,
     marks: RandomState,
     has_news: bool,
+    /// Whether the provider cannot tell who is on WhatsApp.
+    cannot_check: bool,
+    /// Contacts whose number could not be asked for in this run.
+    unchecked: HashSet<ChatId>,
+    /// When a number was last asked for.
+    checked_at: Option<Instant>,
     /// How many reads were made.
     reads: u64,
     /// Whether what is read counts as sent, where it is what is wanted.
@@ -66,6 +79,8 @@ pub(super) struct Looked {
     failed: Option<ErrorKind>,
     /// When the last read was begun that got an answer.
     read_at: Timestamp,
+    /// Contacts whose last request was not answered, to be read before it is repeated.
+    doubted: HashSet<ChatId>,
 }
 
 /// What a read of the whole book showed.
@@ -110,6 +125,16 @@ impl Looked {
         self.unsaved.contains(&self.marks.hash_one(chat))
     }
 
+    /// Notes that a request was not answered: what was read before it says nothing of its effect.
+    pub(super) fn doubt(&mut self, chat: &ChatId) {
+        self.doubted.insert(chat.clone());
+    }
+
+    /// Whether the address book cannot be read.
+    pub(super) fn is_blind(&self) -> bool {
+        self.is_blind
+    }
+
     /// Whether anything that was read was news.
     pub(super) fn has_news(&self) -> bool {
         self.has_news
@@ -145,6 +170,7 @@ enum Target<'a> {
     Phone(&'a ChatId),
     Lids(usize),
     Account,
+    Exists(&'a Phone),
 }
 
 enum Answer {
@@ -152,7 +178,8 @@ enum Answer {
     Page(Page),
     Phone(Option<Phone>),
     Lids(LidPage),
-    Account(Option<ChatId>),
+    Account(Option<Session>),
+    Exists(Option<Existence>),
 }
 
 impl Run {
@@ -162,7 +189,10 @@ impl Run {
             return Ok(None);
         }
         match self.read(Target::Account).await? {
-            Reading::Got(Answer::Account(account)) => Ok(account),
+            Reading::Got(Answer::Account(session)) => Ok(session.and_then(|session| {
+                self.session = Some(session.status);
+                session.me
+            })),
             _ => Ok(None),
         }
     }
@@ -171,6 +201,9 @@ impl Run {
     pub(super) fn needs_look(&self, record: &Record) -> bool {
         if self.sync.look_first == LookFirst::Never || self.looked.is_blind {
             return false;
+        }
+        if self.looked.doubted.contains(&record.chat) {
+            return true;
         }
         let now = self.now();
         let is_fresh = |at: Timestamp| now.since(at) < FRESH;
@@ -207,11 +240,15 @@ impl Run {
         calls.map_or(u64::MAX, |calls| u64::try_from(calls).unwrap_or(u64::MAX).max(1))
     }
 
-    /// How long so many calls take at the pace, with the reads between them.
-    pub(super) fn duration_of(&self, calls: u64) -> Duration {
+    /// How long the calls take at the pace, with the reads between them.
+    pub(super) fn duration_of(&self, summary: &Summary) -> Duration {
+        let calls = summary.calls;
         let reads = self.looked.reads.saturating_mul(calls.div_ceil(self.calls_ahead()));
-        let turns = u32::try_from(calls.saturating_add(reads)).unwrap_or(u32::MAX);
-        self.sync.book.pace().interval().saturating_mul(turns)
+        let interval = self.sync.book.pace().interval();
+        let turns = |calls: u64| u32::try_from(calls).unwrap_or(u32::MAX);
+        let checks = if self.sync.checks_numbers { summary.created } else { 0 };
+        let checking = interval.max(BETWEEN_CHECKS).saturating_mul(turns(checks));
+        interval.saturating_mul(turns(calls.saturating_add(reads))).saturating_add(checking)
     }
 
     /// Looks at the contacts that are due first, one by one.
@@ -249,11 +286,39 @@ impl Run {
             Reading::Ended => return Ok(false),
         };
         let now = self.now();
+        self.looked.doubted.remove(&record.chat);
         self.looked.singles.insert(record.chat.clone(), now);
         if !is_read {
             self.go_on_without(&record.chat);
         }
         Ok(true)
+    }
+
+    /// Reads a contact whose name was acknowledged in place of another one. Gives its record as it is then; `None` if it could not be
+    /// read.
+    pub(super) async fn look_again(
+        &mut self,
+        record: &Record,
+        replaced: Replaced,
+    ) -> Result<Option<Record>, SyncError> {
+        let sighting = match self.read(Target::One(&record.chat)).await? {
+            Reading::Got(Answer::One(answer)) => self.sighting(record, answer).await?,
+            Reading::Impossible(kind) => {
+                self.go_blind(kind);
+                None
+            }
+            Reading::Got(_) | Reading::Skipped => None,
+            Reading::Ended => return Ok(None),
+        };
+        let Some(sighting) = sighting else {
+            if let Some(kind) = self.looked.failed {
+                self.recorder.notes.unread.get_or_insert(kind);
+            }
+            return Ok(None);
+        };
+        let sighting = Sighting { replaced: Some(replaced), ..sighting };
+        let seen = self.observe(&mut Store::Ledger, sighting).await?;
+        Ok(seen.into_iter().map(|(record, _)| record).find(|seen| seen.chat == record.chat))
     }
 
     /// Takes the answer to the question for one contact, and says whether it was about that contact.
@@ -263,6 +328,13 @@ impl Run {
         record: &Record,
         answer: Option<Contact>,
     ) -> Result<bool, SyncError> {
+        let Some(sighting) = self.sighting(record, answer).await? else { return Ok(false) };
+        self.observe(store, sighting).await?;
+        Ok(true)
+    }
+
+    /// What the answer to the question for one contact shows, if it is about that contact.
+    async fn sighting(&mut self, record: &Record, answer: Option<Contact>) -> Result<Option<Sighting>, SyncError> {
         let mut sighting = Sighting::at(self.looked.read_at);
         let is_same = |chat: &ChatId| record.answers_to(chat) || chat.is_variant_of(&record.chat);
         let name = match answer {
@@ -274,13 +346,12 @@ impl Run {
                     contact.name
                 }
                 // It may be anybody's: no read at all.
-                _ => return Ok(false),
+                _ => return Ok(None),
             },
-            Some(_) => return Ok(false),
+            Some(_) => return Ok(None),
         };
         sighting.names.insert(record.chat.clone(), name);
-        self.observe(store, sighting).await?;
-        Ok(true)
+        Ok(Some(sighting))
     }
 
     /// Reads the whole book. Says how many of the contacts that were known before it shows, if it was read to the end.
@@ -424,10 +495,11 @@ impl Run {
     /// Writes down what was seen of contacts that the ledger knows, and the ids that they were seen under. Gives their records back, and
     /// whether each was known to have a name before.
     async fn observe(&mut self, store: &mut Store<'_>, sighting: Sighting) -> Result<Vec<(Record, bool)>, SyncError> {
-        let Sighting { names, aliases, at: now } = sighting;
+        let Sighting { names, mut aliases, at: now, replaced } = sighting;
         if names.is_empty() {
             return Ok(Vec::new());
         }
+        self.leave_forgotten(&mut aliases).await?;
         let (policy, adopts) = (self.policy(), self.looked.adopts);
         let (mut known, mut has_news) = (HashSet::new(), false);
         let decide = |record: &Record| {
@@ -442,7 +514,13 @@ impl Run {
             for (alias, _) in aliases.iter().filter(|(_, chat)| record.answers_to(chat)) {
                 next = merge(&next, Record::new(alias.clone()), &policy, now).record;
             }
-            let event = Event::Seen { name: name.as_deref().map(Into::into), at: None };
+            let text = name.as_deref().map(Into::into);
+            let event = match &replaced {
+                Some(replaced) if replaced.is_still_shown(name.as_deref()) => {
+                    Event::Unkept { name: text, blame: replaced.blame }
+                }
+                _ => Event::Seen { name: text, at: None },
+            };
             let mut decision = decide(&next, event, &policy, now);
             if adopts {
                 decision.record = decide(&decision.record, Event::Adopted, &policy, now).record;
@@ -460,6 +538,16 @@ impl Run {
             .map(|record| (known.contains(&record.chat), record))
             .map(|(known, record)| (record, known))
             .collect())
+    }
+
+    /// Passes over privacy ids of persons who were forgotten.
+    async fn leave_forgotten(&self, aliases: &mut BTreeMap<ChatId, ChatId>) -> Result<(), SyncError> {
+        if !aliases.is_empty() {
+            let ids: Vec<&str> = aliases.keys().map(ChatId::as_str).collect();
+            let mut are_forgotten = self.sync.ledger.forgotten(self.sync.book.instance(), &ids).await?.into_iter();
+            aliases.retain(|_, _| !are_forgotten.next().unwrap_or_default());
+        }
+        Ok(())
     }
 
     /// Finds out the phone behind a privacy id, and goes on under it: what the CRM knows by privacy id only is never called by its
@@ -480,7 +568,57 @@ impl Run {
         Ok(true)
     }
 
-    /// Asks again for the phones of contacts that have been held for want of one for a day.
+    /// Whether it is to be asked first if the number is on WhatsApp, and how it is written there.
+    pub(super) fn needs_check(&self, record: &Record) -> bool {
+        let is_new = !record.is_known() && record.checked.is_none() && !record.chat.is_lid();
+        let is_wanted =
+            self.sync.checks_numbers || (self.sync.look_first != LookFirst::Never && record.chat.variant().is_some());
+        is_new && is_wanted && !self.looked.cannot_check && !self.looked.unchecked.contains(&record.chat)
+    }
+
+    /// Asks whether a number is on WhatsApp, and goes on under the id that the server confirms: a number that is written in two ways is
+    /// written to in that one.
+    pub(super) async fn check(&mut self, record: &Record) -> Result<(), SyncError> {
+        let Some(phone) = record.chat.phone() else { return Ok(()) };
+        if let Some(at) = self.looked.checked_at {
+            let next = tokio::time::sleep_until(at + BETWEEN_CHECKS);
+            tokio::select! { biased; () = stopped(&mut self.stop) => return Ok(()), () = next => {} }
+        }
+        let reading = self.read(Target::Exists(&phone)).await?;
+        self.looked.checked_at = Some(Instant::now());
+        let existence = match reading {
+            Reading::Got(Answer::Exists(Some(existence))) => existence,
+            Reading::Got(_) | Reading::Impossible(_) => {
+                self.looked.cannot_check = true;
+                return Ok(());
+            }
+            Reading::Skipped => {
+                self.looked.unchecked.insert(record.chat.clone());
+                return Ok(());
+            }
+            Reading::Ended => return Ok(()),
+        };
+        let by_phone = existence.phone.as_ref().map(Phone::chat);
+        let confirmed = existence.chat.clone().filter(|chat| !chat.is_lid()).or(by_phone);
+        let other = confirmed.filter(|chat| *chat != record.chat && chat.is_variant_of(&record.chat));
+        if let Some(other) = other.filter(|_| existence.exists) {
+            self.join(record, other).await?;
+        }
+        let (now, policy, chat) = (self.now(), self.policy(), record.chat.clone());
+        let lid = existence.chat.filter(ChatId::is_lid);
+        let decide = |record: &Record| {
+            let mut decision = decide(record, Event::Checked { exists: existence.exists }, &policy, now);
+            if let Some(lid) = lid.as_ref().filter(|lid| !record.answers_to(lid)) {
+                decision.record = merge(&decision.record, Record::new(lid.clone()), &policy, now).record;
+            }
+            Some(decision)
+        };
+        Store::Ledger.change(self, &[chat], decide).await?;
+        Ok(())
+    }
+
+    /// Asks again for the phones of contacts that have been held for want of one for a day, and for numbers that were not on WhatsApp a
+    /// week ago.
     pub(super) async fn resolve_held(&mut self) -> Result<(), SyncError> {
         let mut after = None;
         loop {
@@ -488,6 +626,13 @@ impl Run {
             let Some(last) = records.last() else { return Ok(()) };
             after = Some(last.chat.clone());
             for record in &records {
+                if let Status::Held { reason: Hold::NotOnWhatsApp, since } = record.status
+                    && self.now().since(since) >= CHECK_AGAIN
+                {
+                    let (now, policy) = (self.now(), self.policy());
+                    let decide = |record: &Record| Some(decide(record, Event::Retry, &policy, now));
+                    Store::Ledger.change(self, std::slice::from_ref(&record.chat), decide).await?;
+                }
                 if let Status::Held { reason: Hold::NoPhone, since } = record.status
                     && self.now().since(since) >= ASK_AGAIN
                     && !self.resolve(record).await?
@@ -566,7 +711,7 @@ impl Run {
         }
         self.looked.failed = Some(error.kind());
         // Nothing depends on the account or on one privacy id but themselves.
-        if matches!(target, Target::Account | Target::Phone(_)) {
+        if matches!(target, Target::Account | Target::Phone(_) | Target::Exists(_)) {
             let kind = error.kind();
             return Ok(Some(if error.is_transient() { Reading::Skipped } else { Reading::Impossible(kind) }));
         }
@@ -610,11 +755,27 @@ struct Sighting {
     aliases: BTreeMap<ChatId, ChatId>,
     /// When the read began: what it showed may be over by the time of its answer.
     at: Timestamp,
+    /// What an acknowledged name was to replace, if the read is to verify that.
+    replaced: Option<Replaced>,
+}
+
+/// What a contact showed before a name was acknowledged.
+pub(super) struct Replaced {
+    pub(super) name: Option<String>,
+    /// Whose fault it is if that is still shown.
+    pub(super) blame: Blame,
+}
+
+impl Replaced {
+    /// A name that is gone is not an edit either.
+    fn is_still_shown(&self, name: Option<&str>) -> bool {
+        name.is_none() || name == self.name.as_deref()
+    }
 }
 
 impl Sighting {
     fn at(at: Timestamp) -> Self {
-        Self { names: BTreeMap::new(), aliases: BTreeMap::new(), at }
+        Self { names: BTreeMap::new(), aliases: BTreeMap::new(), at, replaced: None }
     }
 
     fn show(&mut self, chat: ChatId, name: Option<String>) {
@@ -651,6 +812,7 @@ async fn fetch(book: &dyn crate::book::AddressBook, target: Target<'_>) -> Resul
         Target::Page(offset) => Answer::Page(book.page(permit, offset, PAGE).await?),
         Target::Phone(lid) => Answer::Phone(book.phone_of(permit, lid).await?),
         Target::Lids(offset) => Answer::Lids(book.lids(permit, offset, PAGE).await?),
-        Target::Account => Answer::Account(book.session(permit).await?.and_then(|session| session.me)),
+        Target::Exists(phone) => Answer::Exists(book.exists(permit, phone).await?),
+        Target::Account => Answer::Account(book.session(permit).await?),
     })
 }

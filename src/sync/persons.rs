@@ -2,13 +2,19 @@
 
 use std::fmt;
 
+use futures_util::{
+    Stream, TryStreamExt as _,
+    stream::{iter, try_unfold},
+};
 use serde::Serialize;
 
-use super::{ContactSync, SyncError, report::Plain};
+use super::{ContactSync, SyncError, report::Plain, run::with_budget};
+#[cfg(doc)]
+use crate::record::Drift;
 use crate::{
     ChatId,
     ledger::{Query, Write},
-    record::{Event, Park, Policy, Record, Status, decide},
+    record::{Edit, Event, Park, Policy, Record, Source, Status, Substitute, decide, unmerge},
     time::Timestamp,
 };
 
@@ -23,7 +29,7 @@ pub enum Retry {
     Contact(ChatId),
     /// Those that are parked for a reason.
     Reason(Park),
-    /// All that the server refused.
+    /// All that the server refused or did not keep, and those over which the process died.
     All,
 }
 
@@ -105,7 +111,7 @@ impl ContactSync {
         let is_meant = |record: &Record| match (&which, record.status) {
             (Retry::Contact(chat), _) => record.answers_to(chat),
             (Retry::Reason(meant), Status::Parked { reason }) => *meant == reason,
-            (Retry::All, Status::Parked { reason }) => reason == Park::Refused,
+            (Retry::All, Status::Parked { reason }) => matches!(reason, Park::Refused | Park::Deadly | Park::Unkept),
             _ => false,
         };
         let event = match which {
@@ -192,14 +198,19 @@ impl ContactSync {
     pub async fn explain(&self, chat: &ChatId) -> Result<Option<Story>, SyncError> {
         let Some(record) = self.known(chat).await? else { return Ok(None) };
         let (instance, now) = (self.book.instance(), self.clock.now());
-        let wait = self.ledger.state(instance).await?.wait.filter(|wait| wait.until > now);
-        let why = match (why(&record, now), wait) {
-            (why, Some(wait)) if record.status.due_at().is_some() => {
+        let state = with_budget(self.ledger.state(instance).await?);
+        let mut why = why(&record, now);
+        if record.status.due_at().is_some() {
+            if let Some(wait) = state.wait.filter(|wait| wait.until > now) {
                 let left = wait.until.since(now).as_secs();
-                format!("{why}; the instance asked to wait for {left} s more: {}", wait.kind)
+                why = format!("{why}; the instance asked to wait for {left} s more: {}", wait.kind);
             }
-            (why, _) => why,
-        };
+            let cap = self.daily.or(state.daily);
+            let next = cap.map(|daily| state.budget.resumes_at(&daily, now)).filter(|next| *next > now);
+            if let Some(next) = next {
+                why = format!("{why}; the daily cap of calls is spent, and the next can be made at {next}");
+            }
+        }
         let mut story = happenings(&record);
         for text in self.ledger.history(instance, &record.chat).await? {
             let what = format!("{:?} was overwritten by {:?} (run {})", text.text, text.by.name.full(), text.run);
@@ -209,6 +220,44 @@ impl ContactSync {
         Ok(Some(Story { chat: record.chat.clone(), status: record.status.as_str(), why, story }))
     }
 
+    /// Takes an id out of a contact again that was joined with it by mistake: it is a contact by itself as it was before, with the rows of
+    /// the CRM that it brought. A privacy id is held from then on, so that it is not joined again by itself. Says what is known of the
+    /// contact that is left and of the other one; `None` if no such id was joined.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the ledger does.
+    pub async fn unmerge(&self, id: &ChatId) -> Result<Option<(Record, Record)>, SyncError> {
+        let (instance, policy) = (self.book.instance(), self.policy(Policy::default().deadline));
+        loop {
+            let Some(kept) = self.known(id).await? else { return Ok(None) };
+            let Some((left, back)) = unmerge(&kept, id, &policy, self.clock.now()) else { return Ok(None) };
+            let moved = back.claims.iter();
+            let (unclaimed, based_on) =
+                moved.map(|claim| (claim.crm_id.clone(), (claim.crm_id.clone(), claim.digest))).unzip();
+            let gives = Write { unclaimed, ..Write::from(left.clone()) };
+            let takes = Write { based_on, ..Write::from(back.clone()) };
+            if self.ledger.commit(instance, None, vec![gives, takes]).await?.is_empty() {
+                return Ok(Some((left, back)));
+            }
+        }
+    }
+
+    /// Lists the names that people saved on the phone and that the CRM does not have: those that were taken over
+    /// ([`Drift::PhoneWins`], [`Drift::ByField`]), and those that wait for a decision ([`Drift::Ask`]). In the order of chats.
+    ///
+    /// Each is listed until the CRM's row says the same, says something else, or the contact is released: so an application that was
+    /// not there when it happened misses none. To be told at once, see [`Progress::Edited`](super::Progress::Edited).
+    pub fn edits(&self) -> impl Stream<Item = Result<Edit, SyncError>> + Send + '_ {
+        let pages = try_unfold(None::<ChatId>, move |after| async move {
+            let query = Query::All { after: after.as_ref(), limit: CHUNK };
+            let records = self.ledger.fetch(self.book.instance(), query).await?;
+            let edits: Vec<Result<Edit, SyncError>> = records.iter().filter_map(Record::edit).map(Ok).collect();
+            Ok::<_, SyncError>(records.last().map(|last| (iter(edits), Some(last.chat.clone()))))
+        });
+        pages.try_flatten()
+    }
+
     async fn known(&self, chat: &ChatId) -> Result<Option<Record>, SyncError> {
         let found = self.ledger.fetch(self.book.instance(), Query::Chats(std::slice::from_ref(chat))).await?;
         Ok(found.into_iter().next())
@@ -216,7 +265,7 @@ impl ContactSync {
 
     /// Decides about one contact, and stores what changes; again if somebody else was faster.
     async fn say(&self, chat: &ChatId, event: &Event) -> Result<Option<Record>, SyncError> {
-        let policy = Policy { drift: self.drift, backoff: self.backoff.clone(), ..Policy::default() };
+        let policy = self.policy(Policy::default().deadline);
         loop {
             let Some(record) = self.known(chat).await? else { return Ok(None) };
             let decision = decide(&record, event.clone(), &policy, self.clock.now());
@@ -251,12 +300,13 @@ impl Waiting {
 
 /// Why a contact shows what it shows, and why another name is not written yet.
 fn why(record: &Record, now: Timestamp) -> String {
-    let undone = record.restored.as_ref().filter(|restored| record.wanted() == Some(&restored.wish));
-    match (undone, record.status) {
-        (Some(restored), Status::InSync) => {
-            let until = "stays until the CRM wants another one, or the contact is released";
-            format!("run {} was undone: the name from before it {until}", restored.run)
+    let substitute = record.substitute.as_ref().filter(|substitute| record.wanted() == Some(&substitute.wish));
+    let until = "stays until the CRM wants another one, or the contact is released";
+    match (substitute.map(|substitute| substitute.source), record.status) {
+        (Some(Source::Undo { run }), Status::InSync) => {
+            format!("run {run} was undone: the name from before it {until}")
         }
+        (Some(Source::Phone), Status::InSync) => format!("a person saved this name on the phone: it {until}"),
         _ => why_of(record, now),
     }
 }
@@ -297,6 +347,10 @@ fn happenings(record: &Record) -> Vec<Happening> {
     for alias in &record.aliases {
         tell(None, format!("{alias} is the same person"));
     }
+    if let Some(checked) = record.checked {
+        let is = if checked.exists { "is" } else { "is not" };
+        tell(Some(checked.at), format!("the server said that the number {is} on WhatsApp"));
+    }
     let pushed = &record.pushed;
     if let Some(sent) = &pushed.sent {
         let name = sent.wish.name.full();
@@ -309,13 +363,20 @@ fn happenings(record: &Record) -> Vec<Happening> {
     if let Some(doubt) = &pushed.in_doubt {
         tell(Some(doubt.since), format!("{:?} sent, and no answer came (run {})", doubt.wish.name.full(), doubt.run));
     }
-    if let Some(failure) = &pushed.failure {
+    if let Some(failure) = pushed.failure.as_ref().filter(|failure| failure.deaths > 0) {
+        let times = failure.deaths;
+        tell(None, format!("the process died while it was called, {times} times in a row"));
+    }
+    if let Some(failure) = pushed.failure.as_ref().filter(|failure| failure.attempts > 0) {
         let said = failure.message.as_deref().map(|said| format!(": {said:?}")).unwrap_or_default();
         tell(Some(failure.at), format!("attempt {} failed, {}{said}", failure.attempts, failure.kind));
     }
-    if let Some(restored) = &record.restored {
-        let name = restored.wish.name.full();
-        tell(None, format!("run {} was undone: {name:?} stands in place of what the CRM wants", restored.run));
+    if let Some(Substitute { wish, source, .. }) = &record.substitute {
+        let why = match source {
+            Source::Undo { run } => format!("run {run} was undone"),
+            Source::Phone => "a person saved another name on the phone".into(),
+        };
+        tell(None, format!("{why}: {:?} stands in place of what the CRM wants", wish.name.full()));
     }
     if let Some(flips) = &pushed.flips {
         tell(

@@ -29,9 +29,10 @@ use super::{
     gate::{Passage, Verdict},
     report::{Change, Outcome, Progress},
     run::{Run, Store, stopped},
+    verify::{Check, NOT_KEPT, Verify},
 };
 use crate::{
-    ChatId, Error,
+    ChatId, Error, ErrorKind,
     book::Permit,
     ledger::{Lease, LedgerError, LedgerErrorKind, Query, Write},
     record::{Blame, Event, Failure, Park, Record, Status, decide},
@@ -69,6 +70,8 @@ struct Settled {
     event: Event,
     /// What is reported once it is durable.
     change: Option<Change>,
+    /// Whether it is read back before that.
+    is_checked: bool,
 }
 
 /// A batch that was saved, and the places in it of what lost.
@@ -88,12 +91,16 @@ pub(super) struct Pusher {
     batch: Batch,
     /// The save under way. Nothing else is asked of the ledger meanwhile, so that one with a single connection cannot get stuck.
     saving: Option<Saving>,
+    /// How many marks it takes.
+    marking: usize,
     /// How many answers it takes.
     settling: usize,
     ready: VecDeque<Flight>,
     flights: JoinSet<(Flight, Result<(), Error>)>,
     /// Contacts that were refused since the last success: the next one tells whether they are to blame.
     refused: Vec<(Flight, Error)>,
+    /// Acknowledged names that are to be read back, in the order in which that is due.
+    checks: VecDeque<Check>,
     /// When the calls in flight are given up, once the run was told to stop.
     grace_ends: Option<Instant>,
 }
@@ -106,10 +113,12 @@ impl Pusher {
             active: HashSet::new(),
             batch: Batch::default(),
             saving: None,
+            marking: 0,
             settling: 0,
             ready: VecDeque::new(),
             flights: JoinSet::new(),
             refused: Vec::new(),
+            checks: VecDeque::new(),
             grace_ends: None,
         }
     }
@@ -129,12 +138,17 @@ impl Pusher {
     }
 
     async fn drain(mut self) -> Result<Run, SyncError> {
+        self.run.note_dead_runs().await?;
         self.run.resolve_held().await?;
         loop {
             if self.run.is_clock_set_back() {
                 self.finish_saving().await?;
             }
             self.run.notice_clock().await?;
+            // A clock that jumped ahead must not let something else be ready for ever, which nothing can come of without the lease.
+            if self.run.renewal().is_zero() {
+                self.renew_in_time().await?;
+            }
             self.mark().await?;
             self.withdraw_if_closed();
             self.start_saving();
@@ -143,6 +157,7 @@ impl Pusher {
                     continue;
                 }
                 if !self.rest().await? {
+                    self.checks.drain(..).for_each(|check| self.run.recorder.change(check.change));
                     return Ok(self.run);
                 }
                 continue;
@@ -176,7 +191,15 @@ impl Pusher {
 
     /// Marks as many due records as there is room for.
     async fn mark(&mut self) -> Result<(), SyncError> {
+        if self.checks.front().is_some_and(|check| check.wait().is_zero()) {
+            // As for any read: no answer would be heeded meanwhile.
+            return if self.is_idle() { self.check_all().await } else { Ok(()) };
+        }
+        if self.run.trial.is_under_way() && !self.is_canary_free().await? {
+            return Ok(());
+        }
         let room = match self.passage() {
+            Passage::Free if self.run.trial.is_under_way() => 1,
             Passage::Free => self.run.sync.window(),
             Passage::Probe => 1,
             Passage::Wait(_) | Passage::Closed => 0,
@@ -186,22 +209,49 @@ impl Pusher {
             if self.page.is_empty() && !self.load_page().await? {
                 break;
             }
+            if !self.is_affordable().await? {
+                break;
+            }
             let Some(record) = self.page.pop_front() else { break };
             // A read may take its time, in which no answer would be heeded, and none written down.
-            if (record.chat.is_lid() || self.run.needs_look(&record)) && !self.is_idle() {
+            let must_ask = record.chat.is_lid() || self.run.needs_check(&record) || self.run.needs_look(&record);
+            if must_ask && !self.is_idle() {
                 self.page.push_front(record);
                 break;
             }
             if !self.look(&record).await? {
                 break;
             }
+            if let Some(run) = record.pushed.calling.filter(|run| self.run.is_dead(*run)) {
+                self.active.insert(record.chat.clone());
+                self.settle(record, Event::Died { run }, None);
+                continue;
+            }
             let event = Event::Begin { run: self.run.number };
             let decision = decide(&record, event, &self.run.policy(), self.run.now());
             if decision.calls() && self.active.insert(record.chat.clone()) {
+                if self.run.trial.choose(&record.chat) {
+                    self.page.clear();
+                }
                 self.batch.marked.push(decision.record);
             }
         }
         Ok(())
+    }
+
+    /// Whether the daily cap leaves a call for another contact; those that are left are counted here, before their marks.
+    async fn is_affordable(&mut self) -> Result<bool, SyncError> {
+        if self.run.allotted() > self.unsent() {
+            return Ok(true);
+        }
+        self.finish_saving().await?;
+        self.run.allot(self.unsent() + self.run.sync.window()).await?;
+        Ok(self.run.allotted() > self.unsent())
+    }
+
+    /// How many contacts are marked, or about to be, and not called yet.
+    fn unsent(&self) -> usize {
+        self.batch.marked.len() + self.marking + self.ready.len()
     }
 
     /// Looks at what a contact shows, and says whether it can be called as it was loaded.
@@ -213,6 +263,11 @@ impl Pusher {
             self.page.clear();
             return Ok(false);
         }
+        if self.run.needs_check(record) {
+            self.run.check(record).await?;
+            self.page.clear();
+            return Ok(false);
+        }
         if !self.run.needs_look(record) {
             return Ok(true);
         }
@@ -220,10 +275,92 @@ impl Pusher {
         self.run.look(&mut Store::Ledger, expected).await?;
         if self.run.looked.book_at() == last {
             self.run.look_at(&mut Store::Ledger, record).await?;
+            self.note_shown(record).await?;
         }
         // What was seen is in the ledger: the record is loaded again with it.
         self.page.clear();
         Ok(false)
+    }
+
+    /// Reports a contact as done whose request was not answered, if a read has shown its name.
+    async fn note_shown(&mut self, doubted: &Record) -> Result<(), SyncError> {
+        if doubted.pushed.in_doubt.is_none() {
+            return Ok(());
+        }
+        let record = self.run.stored(&doubted.chat).await?;
+        if record.is_some_and(|record| record.status == Status::InSync) {
+            self.run.contact_worked(&doubted.chat);
+            self.run.recorder.summary.verified += 1;
+            if let Some(change) = Change::of(doubted, Outcome::Done) {
+                self.run.recorder.change(change);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads back what is due for that.
+    async fn check_all(&mut self) -> Result<(), SyncError> {
+        while self.checks.front().is_some_and(|check| check.wait().is_zero())
+            && let Some(check) = self.checks.pop_front()
+        {
+            self.check(check).await?;
+        }
+        self.page.clear();
+        Ok(())
+    }
+
+    /// Reads one acknowledged name back.
+    async fn check(&mut self, check: Check) -> Result<(), SyncError> {
+        let chat = &check.change.chat;
+        let is_canary = self.run.trial.canary() == Some(chat);
+        let Some(record) = self.run.stored(chat).await? else { return Ok(()) };
+        let is_verified = |record: &Record| {
+            let sent = record.pushed.sent.as_ref().filter(|sent| sent.wish.name.is_full(&check.change.after));
+            sent.map(|sent| sent.verified_at.is_some())
+        };
+        let is_open = is_verified(&record) == Some(false) && record.pushed.in_doubt.is_none();
+        let blame = if is_canary { Blame::Unclear } else { Blame::Contact };
+        let attempts = record.failure().filter(|last| last.kind == ErrorKind::Unkept).map_or(0, |last| last.attempts);
+        let is_readable = is_open && !self.run.looked.is_blind() && !self.run.is_stopped();
+        let seen = if is_readable { self.run.look_again(&record, check.replaced(blame)).await? } else { None };
+        let record = seen.unwrap_or(record);
+        let is_unkept = record.failure().is_some_and(|failure| failure.kind == ErrorKind::Unkept)
+            && record.status != Status::InSync;
+        self.run.recorder.summary.verified += u64::from(is_verified(&record) == Some(true));
+        if record.status == Status::InSync {
+            self.run.recorder.change(check.change);
+        }
+        if is_canary && !is_unkept {
+            self.run.trial.end();
+        } else if is_canary && attempts >= self.run.sync.repeats.0 {
+            self.run.shut(&Error::new(ErrorKind::Unkept).with_hint(NOT_KEPT)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the contact that goes first can be called, or has to be chosen.
+    async fn is_canary_free(&mut self) -> Result<bool, SyncError> {
+        if self.active.len() > self.refused.len() || !self.checks.is_empty() {
+            return Ok(false);
+        }
+        let Some(chat) = self.run.trial.canary().cloned() else { return Ok(true) };
+        self.finish_saving().await?;
+        let due = self.run.stored(&chat).await?.and_then(|record| record.status.due_at());
+        if due.is_none() {
+            self.run.trial.choose_again();
+        }
+        Ok(due.is_none_or(|due| due <= self.run.now()))
+    }
+
+    /// When something is to be done next.
+    async fn next(&mut self) -> Result<Option<Timestamp>, SyncError> {
+        let check = self.checks.front().map(|check| self.run.now().after(check.wait()));
+        let due = match self.run.trial.canary() {
+            Some(_) if check.is_some() => None,
+            Some(chat) => self.run.stored(chat).await?.map(|record| record.status.due_at().unwrap_or_default()),
+            None => self.run.next_due().await?.map(|due| due.max(self.run.spent_until().unwrap_or_default())),
+        };
+        Ok(check.into_iter().chain(due).min())
     }
 
     /// How many calls are ahead, about.
@@ -241,8 +378,10 @@ impl Pusher {
         self.finish_saving().await?;
         let page = if self.run.sync.book.pace().interval().is_zero() { PAGE } else { self.run.sync.in_flight };
         let limit = page + self.active.len() + self.run.given_up_count();
-        let query = Query::Due { by: self.run.now(), limit };
-        let records = self.run.sync.ledger.fetch(self.run.sync.book.instance(), query).await?;
+        let records = match self.run.trial.canary() {
+            Some(chat) => self.run.stored(chat).await?.into_iter().collect(),
+            None => self.run.due(self.run.now(), limit).await?,
+        };
         let is_open = |record: &Record| !self.active.contains(&record.chat) && !self.run.is_given_up(&record.chat);
         self.page = records.into_iter().filter(is_open).take(page).collect();
         Ok(!self.page.is_empty())
@@ -269,7 +408,7 @@ impl Pusher {
             return;
         }
         let batch = mem::take(&mut self.batch);
-        self.settling = batch.settled.len();
+        (self.marking, self.settling) = (batch.marked.len(), batch.settled.len());
         let (policy, now) = (self.run.policy(), self.run.now());
         let marks = batch.marked.iter().map(|record| Write::from(record.clone()));
         let decision = |settled: &Settled| decide(&settled.record, settled.event.clone(), &policy, now);
@@ -300,7 +439,7 @@ impl Pusher {
     }
 
     async fn saved(&mut self, Saved { batch, lost }: Saved) -> Result<(), SyncError> {
-        self.settling = 0;
+        (self.marking, self.settling) = (0, 0);
         let marks = batch.marked.len();
         for (at, mut record) in batch.marked.into_iter().enumerate() {
             if lost.contains(&at) {
@@ -319,6 +458,7 @@ impl Pusher {
                 self.done(&settled);
             }
         }
+        self.run.keep_lines().await?;
         self.settle_again(again).await
     }
 
@@ -333,7 +473,8 @@ impl Pusher {
         for settled in again {
             match records.iter().find(|record| record.answers_to(&settled.record.chat)) {
                 Some(record) => self.batch.settled.push(Settled { record: record.clone(), ..settled }),
-                None => self.done(&settled),
+                // The person was forgotten meanwhile: there is nobody to report on.
+                None => self.done(&Settled { change: None, ..settled }),
             }
         }
         Ok(())
@@ -342,14 +483,16 @@ impl Pusher {
     /// An answer is durable.
     fn done(&mut self, settled: &Settled) {
         self.active.remove(&settled.record.chat);
-        if let Some(change) = &settled.change {
-            self.run.recorder.change(change.clone());
+        match &settled.change {
+            Some(change) if settled.is_checked => self.checks.push_back(Check::new(change.clone())),
+            Some(change) => self.run.recorder.change(change.clone()),
+            None => {}
         }
     }
 
     fn can_send(&self) -> bool {
         let slots = match self.passage() {
-            Passage::Free => self.run.sync.in_flight,
+            Passage::Free => self.run.trial.slots(),
             Passage::Probe => 1,
             Passage::Wait(_) | Passage::Closed => 0,
         };
@@ -363,6 +506,10 @@ impl Pusher {
         match permit {
             Ok(permit) => {
                 self.overhear().await?;
+                if self.run.allotted() == 0 {
+                    self.finish_saving().await?;
+                    self.run.allot(self.unsent()).await?;
+                }
                 self.send(permit);
             }
             Err(error) => {
@@ -401,10 +548,11 @@ impl Pusher {
         let Some(doubt) = &flight.record.pushed.in_doubt else { return };
         // The mark, and the lease, must outlast the request, however long the call waited for its turn.
         let ends = self.run.now().after(self.run.sync.book.deadline());
-        if ends > doubt.until || ends > self.run.leased_until {
+        if ends > doubt.until || ends > self.run.leased_until || self.run.allotted() == 0 {
             self.settle(flight.record, Event::Cancel, None);
             return;
         }
+        self.run.spend();
         self.run.recorder.summary.calls += 1;
         let (book, name) = (Arc::clone(&self.run.sync.book), doubt.wish.name.clone());
         self.flights.spawn(async move {
@@ -423,18 +571,37 @@ impl Pusher {
         match answer {
             Ok(()) => {
                 self.run.gate.well(self.run.now());
+                if self.run.has_reopened() {
+                    self.finish_saving().await?;
+                    self.run.note_opening().await?;
+                }
                 self.run.contact_worked(&flight.record.chat);
                 self.blame_refused(Blame::Contact);
+                self.run.trial.well();
                 let change = Change::of(&flight.record, Outcome::Done);
-                self.settle(flight.record, Event::Acknowledged, change);
+                let is_checked = self.is_checked(&flight.record);
+                let event = Event::Acknowledged;
+                self.batch.settled.push(Settled { record: flight.record, event, change, is_checked });
             }
             Err(error) => self.failed(flight, error).await?,
         }
         Ok(())
     }
 
+    /// Whether a contact is read back whose request is acknowledged now.
+    fn is_checked(&self, marked: &Record) -> bool {
+        let was_unkept = marked.failure().is_some_and(|failure| failure.kind == ErrorKind::Unkept);
+        let verify = self.run.sync.verify;
+        let is_canary = self.run.trial.canary() == Some(&marked.chat);
+        is_canary || verify.picks(marked) || (was_unkept && verify != Verify::Never)
+    }
+
     async fn failed(&mut self, flight: Flight, error: Error) -> Result<(), SyncError> {
         self.finish_saving().await?;
+        self.run.trial.choose_again();
+        if error.is_in_doubt() && self.run.sync.verify != Verify::Never {
+            self.run.looked.doubt(&flight.record.chat);
+        }
         let backoff = self.run.backoff(self.run.gate.streak() + 1);
         let verdict = self.run.gate_failed(&error, Some(&flight.record), backoff).await?;
         if verdict != Verdict::Settled(Blame::Instance) {
@@ -458,7 +625,7 @@ impl Pusher {
     }
 
     fn settle(&mut self, record: Record, event: Event, change: Option<Change>) {
-        self.batch.settled.push(Settled { record, event, change });
+        self.batch.settled.push(Settled { record, event, change, is_checked: false });
     }
 
     /// Settles the contacts that were refused since the last success.
@@ -473,8 +640,7 @@ impl Pusher {
         if self.refused.is_empty() {
             return Ok(false);
         }
-        let query = Query::Due { by: Timestamp::MAX, limit: 2 };
-        let due = self.run.sync.ledger.fetch(self.run.sync.book.instance(), query).await?.len();
+        let due = self.run.due(Timestamp::MAX, 2).await?.len();
         let blame = if self.run.gate.blames_refused(due) { Blame::Contact } else { Blame::Unclear };
         self.blame_refused(blame);
         Ok(true)
@@ -492,7 +658,7 @@ impl Pusher {
             Passage::Closed => return Ok(false),
             Passage::Wait(until) => self.run.wait_until(until).await?,
             Passage::Free | Passage::Probe => {
-                let Some(due) = self.run.next_due().await? else { return Ok(false) };
+                let Some(due) = self.next().await? else { return Ok(false) };
                 let now = self.run.now();
                 if due.since(now) > self.run.sync.max_wait {
                     return Ok(false);

@@ -108,8 +108,9 @@ impl ContactSync {
     }
 
     async fn read_book(&self, adopts: bool) -> Result<Refresh, SyncError> {
-        let number = self.ledger.begin_run(self.book.instance(), self.clock.now()).await?;
-        tracing::info!(instance = %self.book.instance(), run = number, adopts, "read begins");
+        let instance = self.book.instance();
+        let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
+        tracing::info!(%instance, run = number, adopts, "read begins");
         let result = Box::pin(self.read_whole(number, adopts)).await;
         let result = result.map(|found| {
             let brief = serde_json::to_string(&found).unwrap_or_default();
@@ -130,9 +131,7 @@ impl ContactSync {
                 if run.is_other_account {
                     run.change_all(&mut Store::Ledger, &Event::AccountChanged).await?;
                 }
-                if run.state.drift != self.drift {
-                    run.change_all(&mut Store::Ledger, &Event::PolicyChanged).await?;
-                }
+                run.heed_policy(&mut Store::Ledger).await?;
                 run.looked.adopts = adopts;
                 found.complete = run.look_at_book(&mut Store::Ledger).await?.is_some();
                 self.keep_state(&mut run).await?;

@@ -1,17 +1,23 @@
 //! What happened, or would: changes, counts, and how they are shown.
 
 mod html;
+mod kept;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::html::{Page, RunLog};
+use self::kept::{Lines, Told};
+pub use self::{
+    html::{Page, RunLog},
+    kept::PastRun,
+};
 use super::Guardrail;
 use crate::{
     ChatId, ErrorKind,
     crm::{Refusal, RefusalReason},
-    record::{Cause, Hold, Park, Record, Status},
+    pace::Schedule,
+    record::{Cause, Edit, Hold, Park, Record, Status},
     time::Timestamp,
 };
 
@@ -56,7 +62,7 @@ pub enum Action {
 pub enum Outcome {
     /// A plan: nothing was done.
     Planned,
-    /// The API acknowledged it, and the ledger holds that durably.
+    /// The API acknowledged it, or a read showed it after a request that was not answered; the ledger holds that durably.
     Done,
     /// It needs a person or a new wish.
     Parked {
@@ -146,6 +152,10 @@ pub struct Summary {
     pub shortened: u64,
     /// Rows whose stage is in no list of tags.
     pub untagged: u64,
+    /// Contacts whose name a read has shown since the API acknowledged it in this run, or since it did not answer; they are counted
+    /// among the others as well. See [`ContactSync::verify`](super::ContactSync::verify).
+    #[serde(default)]
+    pub verified: u64,
     /// Update calls made; for a plan, those that a run would make.
     pub calls: u64,
     /// How long it took in seconds; for a plan, how long its calls take at the pace.
@@ -190,7 +200,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { created, renamed, unchanged, refused, parked, gated, stale, calls, seconds, .. } = self;
         write!(f, "{created} created, {renamed} renamed, {unchanged} unchanged, {refused} refused, {parked} parked, ")?;
-        for (count, word) in [(self.held, "held"), (self.left, "left"), (self.shortened, "shortened")] {
+        let (held, left) = ((self.held, "held"), (self.left, "left"));
+        for (count, word) in [held, left, (self.shortened, "shortened"), (self.verified, "verified")] {
             if count > 0 {
                 write!(f, "{count} {word}, ")?;
             }
@@ -302,12 +313,30 @@ pub enum Progress<'a> {
     Changed(&'a Change),
     /// A row was refused.
     Refused(&'a Refusal),
+    /// A person saved another name on the phone, and the CRM should learn of it: see [`edits`](super::ContactSync::edits).
+    Edited(&'a Edit),
     /// The instance may not be called before this moment.
     Waiting {
         /// The moment.
         until: Timestamp,
         /// Why.
         kind: ErrorKind,
+    },
+    /// The instance is left alone from now on; told once for each closing, also where it lasts over several runs.
+    GateClosed {
+        /// What it answered.
+        kind: ErrorKind,
+        /// From when on it is tried again, if that is known.
+        until: Option<Timestamp>,
+        /// What helps, if that is known.
+        hint: Option<&'a str>,
+    },
+    /// A name was written again after the instance was left alone.
+    GateOpened {
+        /// What it had answered.
+        kind: ErrorKind,
+        /// When it was closed.
+        since: Timestamp,
     },
     /// The run was told to stop, and waits for so many calls in flight.
     Stopping(usize),
@@ -329,6 +358,10 @@ pub struct Report {
     pub gate: Option<ErrorKind>,
     /// What to try about that, if it is known.
     pub hint: Option<String>,
+    /// From when on what is left can be called for, in milliseconds since 1970: where the instance asked to wait, or, if there is no
+    /// `gate`, where the [daily cap](super::ContactSync::daily) is spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes_at: Option<Timestamp>,
     /// What stopped the run before its first call, if something did; none of its wishes took effect then.
     pub guardrail: Option<Guardrail>,
     /// Whether the run was told to stop.
@@ -351,7 +384,7 @@ impl fmt::Display for Report {
             writeln!(f, "{change}")?;
         }
         self.notes.fmt(f)?;
-        write_gate(f, self.gate, self.hint.as_deref())?;
+        write_gate(f, self.gate, self.hint.as_deref(), self.resumes_at)?;
         if let Some(guardrail) = &self.guardrail {
             writeln!(f, "stopped before the first call: {guardrail}")?;
         } else if self.stopped {
@@ -372,6 +405,13 @@ pub struct Plan {
     pub gate: Option<ErrorKind>,
     /// What to change in the set-up, where that is why.
     pub hint: Option<String>,
+    /// From when on a run could make its first call, if not now: as in a [report](Report::resumes_at).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes_at: Option<Timestamp>,
+    /// On which days the calls are made, at the pace and under the [daily cap](super::ContactSync::daily), by as many runs as it
+    /// takes.
+    #[serde(default)]
+    pub schedule: Schedule,
     /// What would stop the run before its first call.
     pub guardrail: Option<Guardrail>,
     /// What else a person should know.
@@ -383,6 +423,14 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
 }
 
+impl Plan {
+    /// Whether its calls begin later than now, or take more than a day.
+    #[must_use]
+    pub fn takes_days(&self) -> bool {
+        self.schedule.days.len() > 1 || self.resumes_at.is_some()
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for change in &self.changes {
@@ -390,7 +438,10 @@ impl fmt::Display for Plan {
         }
         write_refusals(f, &self.refusals)?;
         self.notes.fmt(f)?;
-        write_gate(f, self.gate, self.hint.as_deref())?;
+        write_gate(f, self.gate, self.hint.as_deref(), self.resumes_at)?;
+        if self.takes_days() {
+            writeln!(f, "{}", self.schedule)?;
+        }
         if let Some(guardrail) = &self.guardrail {
             writeln!(f, "a run would stop before its first call: {guardrail}")?;
         }
@@ -398,11 +449,21 @@ impl fmt::Display for Plan {
     }
 }
 
-fn write_gate(f: &mut fmt::Formatter<'_>, gate: Option<ErrorKind>, hint: Option<&str>) -> fmt::Result {
-    match (gate, hint) {
-        (Some(kind), Some(hint)) => writeln!(f, "the instance is left alone: {kind}; {}", Plain(hint)),
-        (Some(kind), None) => writeln!(f, "the instance is left alone: {kind}"),
-        (None, _) => Ok(()),
+fn write_gate(
+    f: &mut fmt::Formatter<'_>,
+    gate: Option<ErrorKind>,
+    hint: Option<&str>,
+    resumes_at: Option<Timestamp>,
+) -> fmt::Result {
+    match (gate, resumes_at) {
+        (Some(kind), Some(at)) => write!(f, "the instance is left alone until {at}: {kind}")?,
+        (Some(kind), None) => write!(f, "the instance is left alone: {kind}")?,
+        (None, Some(at)) => return writeln!(f, "the daily cap of calls is spent; the next can be made at {at}"),
+        (None, None) => return Ok(()),
+    }
+    match hint {
+        Some(hint) => writeln!(f, "; {}", Plain(hint)),
+        None => writeln!(f),
     }
 }
 
@@ -468,6 +529,8 @@ pub(super) struct Recorder {
     pub(super) changes: Vec<Change>,
     pub(super) refusals: Vec<Refusal>,
     pub(super) notes: Notes,
+    pub(super) told: Told,
+    lines: Lines,
     keep: usize,
     observer: Option<Observer>,
 }
@@ -480,6 +543,8 @@ impl Recorder {
             changes: Vec::new(),
             refusals: Vec::new(),
             notes: Notes::default(),
+            told: Told::default(),
+            lines: Lines::default(),
             keep: KEPT,
             observer,
         }
@@ -490,7 +555,19 @@ impl Recorder {
         Self { keep: usize::MAX, ..Self::of_run(None) }
     }
 
-    pub(super) fn tell(&self, progress: &Progress<'_>) {
+    /// Takes up what a plan has found of the rows.
+    pub(super) fn take_up(&mut self, plan: &Plan) {
+        let Summary { stale, left, shortened, untagged, .. } = plan.summary;
+        self.summary = Summary { stale, left, shortened, untagged, ..self.summary };
+        self.notes = plan.notes.clone();
+        // Rows that claim one person are refused once more where they are counted.
+        for refusal in plan.refusals.iter().filter(|refusal| refusal.reason != RefusalReason::DuplicateIdentity) {
+            self.refuse(refusal.clone());
+        }
+    }
+
+    pub(super) fn tell(&mut self, progress: &Progress<'_>) {
+        self.told.note(progress);
         if let Some(observer) = &self.observer {
             observer(progress);
         }
@@ -515,11 +592,20 @@ impl Recorder {
         }
     }
 
+    /// Refuses a row of a person who was forgotten.
+    pub(super) fn refuse_forgotten(&mut self, crm_id: &str, chat: &ChatId) {
+        let detail = "the person of this row was forgotten; take the row out of the CRM, or allow the person again";
+        let refusal = Refusal::new(RefusalReason::Forgotten, detail);
+        self.refuse(refusal.of_row(Some(crm_id)).claiming(Some(chat.clone())));
+    }
+
     /// Counts and reports what became of a contact.
     pub(super) fn change(&mut self, change: Change) {
         *self.summary.counter(&change) += 1;
         self.tell(&Progress::Changed(&change));
-        if change.outcome != Outcome::Done && self.changes.len() < self.keep {
+        if change.outcome == Outcome::Done {
+            self.lines.done(&change);
+        } else if self.changes.len() < self.keep {
             self.changes.push(change);
         }
     }

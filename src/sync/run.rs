@@ -1,24 +1,35 @@
 //! What a plan and a run share: their state, their waits, and where their records are.
 
-use std::{collections::HashMap, pin::pin, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    mem,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     ContactSync, LEASE, SyncError,
-    gate::{Gate, Passage, Verdict, brought_back},
+    gate::{Gate, Passage, Verdict, brought_back, human_step},
     look::Looked,
     report::{Change, Outcome, Progress, Recorder},
+    verify::Trial,
 };
 use crate::{
-    ChatId, Error,
-    ledger::{Diff, InstanceState, Lease, LedgerErrorKind, Query, Write},
-    record::{Decision, Event, Policy, Record, decide, merge},
+    ChatId, Error, ErrorClass, ErrorKind,
+    book::SessionStatus,
+    ledger::{Closed, Diff, InstanceState, Lease, LedgerErrorKind, Query, Write},
+    pace::{Budget, Schedule, daily::is_same_hour},
+    record::{Decision, Drift, Edit, Event, Policy, Record, decide, merge},
     time::Timestamp,
 };
 
 /// How many records are listed at once.
 const CHUNK: usize = 512;
+/// Among how many runs those are looked for that died.
+const RUNS: usize = 100;
 /// What the owner of a lease ends with that is taken for a plan: it reads, and calls nobody.
 const PLANS: &str = " (plan)";
 /// How often a lease is asked for that a plan holds.
@@ -48,9 +59,31 @@ pub(super) struct Run {
     pub(super) latest: Timestamp,
     /// How many calls the run is expected to make.
     pub(super) planned: u64,
+    /// Whether it carries out what was staged, or nothing.
+    pub(super) is_exact: bool,
+    /// The contacts that an undo is about; `None` for all.
+    pub(super) only: Option<BTreeSet<ChatId>>,
+    /// Runs that never came to their end.
+    dead: HashSet<u64>,
+    /// What persons saved, in records that have not taken effect yet.
+    edits: Vec<Edit>,
     /// How often contacts failed in this run; those that failed too often are left for a later one.
     failures: HashMap<ChatId, u32>,
     policy: Policy,
+    allotment: Allotment,
+    /// What the session was doing when it was last asked for, in this closing of the gate or before it.
+    pub(super) session: Option<SessionStatus>,
+    /// Whether it was found out what helps against this closing of the gate.
+    is_closing_noted: bool,
+    pub(super) trial: Trial,
+}
+
+/// Update calls that are counted in the ledger and not made yet.
+#[derive(Debug, Clone, Copy)]
+struct Allotment {
+    left: u32,
+    /// When they were counted: they have to be made within the same hour.
+    at: Timestamp,
 }
 
 impl Run {
@@ -63,14 +96,7 @@ impl Run {
         let now = sync.clock.now();
         let state = sync.ledger.state(sync.book.instance()).await?;
         let gate = Gate::new(sync.max_wait, &state, now);
-        let turns = u32::try_from(sync.in_flight).unwrap_or(u32::MAX).saturating_add(1);
-        let queued = sync.book.pace().interval().saturating_mul(turns);
-        let policy = Policy {
-            deadline: sync.book.deadline().saturating_add(queued).saturating_add(SLACK),
-            backoff: sync.backoff.clone(),
-            drift: sync.drift,
-            ..Policy::default()
-        };
+        let policy = sync.policy(Policy::default().deadline);
         let (looked, leased_until) = (Looked::default(), now);
         let (lease, account, latest, planned) = (None, None, now, 0);
         Ok(Self {
@@ -87,8 +113,16 @@ impl Run {
             is_other_account: false,
             latest,
             planned,
+            is_exact: false,
+            only: None,
+            dead: HashSet::new(),
+            edits: Vec::new(),
             failures: HashMap::new(),
             policy,
+            allotment: Allotment { left: 0, at: now },
+            session: None,
+            is_closing_noted: false,
+            trial: Trial::new(sync.in_flight),
         })
     }
 
@@ -97,7 +131,15 @@ impl Run {
     }
 
     pub(super) fn policy(&self) -> Policy {
-        self.policy.clone()
+        Policy { deadline: self.deadline(), ..self.policy.clone() }
+    }
+
+    /// How long after its mark a request can still take effect: at the pace of now, at which it waits for its turn behind others.
+    fn deadline(&self) -> Duration {
+        let book = &self.sync.book;
+        let turns = u32::try_from(self.sync.in_flight).unwrap_or(u32::MAX).saturating_add(1);
+        let queued = book.pace().interval().saturating_mul(turns);
+        book.deadline().saturating_add(queued).saturating_add(SLACK)
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -163,7 +205,7 @@ impl Run {
 
     /// For how long the lease is taken: well beyond a request, so that it can be renewed in time.
     pub(super) fn lease_time(&self) -> Duration {
-        LEASE.max(self.policy.deadline.saturating_mul(3))
+        LEASE.max(self.deadline().saturating_mul(3))
     }
 
     /// How long until the lease has to be renewed; a long time if there is none.
@@ -183,6 +225,19 @@ impl Run {
             self.leased_until = until;
         }
         Ok(())
+    }
+
+    /// Notes which runs of late never came to their end. None of them pushes any more, now that this one does.
+    pub(super) async fn note_dead_runs(&mut self) -> Result<(), SyncError> {
+        let runs = self.sync.ledger.runs(self.sync.book.instance(), RUNS).await?;
+        let dead = runs.into_iter().filter(|run| run.ended.is_none() && run.run != self.number);
+        self.dead = dead.map(|run| run.run).collect();
+        Ok(())
+    }
+
+    /// Whether a run is known to have died.
+    pub(super) fn is_dead(&self, run: u64) -> bool {
+        self.dead.contains(&run)
     }
 
     /// Whether the clock was set back since it was last noticed.
@@ -206,9 +261,14 @@ impl Run {
     /// Brings moments back that were written down while the clock was ahead.
     pub(super) async fn correct_clock(&mut self) -> Result<(), SyncError> {
         let (now, policy) = (self.now(), self.policy());
-        let longest = policy.deadline.saturating_add(policy.backoff.longest()).saturating_add(LEASE);
+        let alone = policy.backoff.longest().max(policy.repeat_every);
+        let longest = policy.deadline.saturating_add(alone).saturating_add(LEASE);
         let is_ahead = |record: &Record| record.status.due_at().is_some_and(|at| at.since(now) > longest);
-        self.save_state(|state| state.wait = state.wait.map(|wait| brought_back(wait, now))).await?;
+        self.save_state(|state| {
+            state.wait = state.wait.map(|wait| brought_back(wait, now));
+            state.budget.bring_back(now);
+        })
+        .await?;
         loop {
             let query = Query::DueAfter { after: now.after(longest), limit: CHUNK };
             let records = self.sync.ledger.fetch(self.sync.book.instance(), query).await?;
@@ -223,7 +283,7 @@ impl Run {
     }
 
     /// Decides anew about all contacts: something happened to the whole instance.
-    pub(super) async fn change_all(&self, store: &mut Store<'_>, event: &Event) -> Result<(), SyncError> {
+    pub(super) async fn change_all(&mut self, store: &mut Store<'_>, event: &Event) -> Result<(), SyncError> {
         let (now, policy) = (self.now(), self.policy());
         let mut after = None;
         loop {
@@ -236,7 +296,97 @@ impl Run {
         }
     }
 
+    /// Decides anew about all contacts if the last run decided by another policy, or could not tell names from tags as this one can.
+    pub(super) async fn heed_policy(&mut self, store: &mut Store<'_>) -> Result<(), SyncError> {
+        let follows = matches!(self.policy.drift, Drift::PhoneWins | Drift::ByField);
+        let has_other_rules = follows && self.state.rules != self.policy.naming.fingerprint();
+        if self.state.drift != self.policy.drift || has_other_rules {
+            self.change_all(store, &Event::PolicyChanged).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the run is about a contact: an undo is about those alone that it gives a name back.
+    pub(super) fn concerns(&self, chat: &ChatId) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(chat))
+    }
+
+    /// Finds contacts that are due by a moment, whom the run is about.
+    pub(super) async fn due(&self, by: Timestamp, limit: usize) -> Result<Vec<Record>, SyncError> {
+        let (ledger, instance) = (&self.sync.ledger, self.sync.book.instance());
+        let Some(only) = &self.only else {
+            return Ok(ledger.fetch(instance, Query::Due { by, limit }).await?);
+        };
+        let (only, mut due) = (only.iter().cloned().collect::<Vec<ChatId>>(), Vec::new());
+        for chats in only.chunks(CHUNK) {
+            let records = ledger.fetch(instance, Query::Chats(chats)).await?;
+            due.extend(records.into_iter().filter(|record| record.status.due_at().is_some_and(|at| at <= by)));
+            if due.len() >= limit {
+                break;
+            }
+        }
+        due.sort_by_key(|record| record.status.due_at());
+        Ok(due)
+    }
+
+    /// Tells of what persons saved: it has taken effect.
+    pub(super) fn tell_edits(&mut self) {
+        for edit in mem::take(&mut self.edits) {
+            self.recorder.tell(&Progress::Edited(&edit));
+        }
+    }
+
+    /// How many update calls may be made within this hour that are counted already.
+    pub(super) fn allotted(&self) -> usize {
+        let is_valid = self.sync.daily.is_none() || is_same_hour(self.allotment.at, self.now());
+        let left = if self.sync.daily.is_some() { self.allotment.left } else { u32::MAX };
+        if is_valid { left as usize } else { 0 }
+    }
+
+    /// An update call is made.
+    pub(super) fn spend(&mut self) {
+        self.allotment.left = self.allotment.left.saturating_sub(1);
+    }
+
+    /// Counts update calls before they are made: so many as are wanted, or as the daily cap allows, in place of those that were counted
+    /// and not made yet.
+    pub(super) async fn allot(&mut self, wanted: usize) -> Result<(), SyncError> {
+        let Some(daily) = self.sync.daily else { return Ok(()) };
+        let (now, unused, mut left) = (self.now(), self.allotment, 0);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.save_state(|state| {
+            *state = with_budget(mem::take(state));
+            state.budget.give_back(unused.left, unused.at);
+            left = state.budget.take(&daily, wanted, now);
+        })
+        .await?;
+        self.allotment = Allotment { left, at: now };
+        Ok(())
+    }
+
+    /// From when on the daily cap allows a call again, if it does not now.
+    pub(super) fn spent_until(&self) -> Option<Timestamp> {
+        let daily = self.sync.daily.filter(|_| self.allotment.left == 0)?;
+        let now = self.now();
+        let budget = with_budget(self.state.clone()).budget;
+        Some(budget.resumes_at(&daily, now)).filter(|until| *until > now)
+    }
+
+    /// From when on a run can call again, if a wait or the daily cap is why it cannot now.
+    pub(super) fn resumes_at(&self) -> Option<Timestamp> {
+        self.gate.wait().map(|wait| wait.until).max(self.spent_until()).filter(|at| *at > self.now())
+    }
+
+    /// On which days so many calls are made.
+    pub(super) fn schedule(&self, calls: u64) -> Schedule {
+        let budget = with_budget(self.state.clone()).budget;
+        Schedule::of(calls, self.sync.daily.as_ref(), &budget, self.sync.book.pace().interval(), self.now())
+    }
+
     pub(super) async fn release(&mut self) -> Result<(), SyncError> {
+        if self.allotment.left > 0 {
+            self.allot(0).await?;
+        }
         match self.lease.take() {
             Some(lease) => Ok(self.sync.ledger.release(lease).await?),
             None => Ok(()),
@@ -250,13 +400,73 @@ impl Run {
         record: Option<&Record>,
         backoff: Duration,
     ) -> Result<Verdict, SyncError> {
-        let before = self.gate.reason();
-        let verdict = self.gate.failed(error, record, backoff, self.now());
-        if let Some(kind) = self.gate.reason().filter(|_| before.is_none()) {
-            tracing::warn!(instance = %self.sync.book.instance(), kind = kind.code(), "the gate is closed");
+        if self.gate.reason().is_none() {
+            self.is_closing_noted = false;
         }
+        let verdict = self.gate.failed(error, record, backoff, self.now());
         self.store_wait().await?;
+        Box::pin(self.note_closing(error)).await?;
         Ok(verdict)
+    }
+
+    /// No call is made any more in this run.
+    pub(super) async fn shut(&mut self, error: &Error) -> Result<(), SyncError> {
+        self.gate.shut(error);
+        Box::pin(self.note_closing(error)).await
+    }
+
+    /// Tells that the gate has closed and what helps, unless that was told already, in this run or an earlier one.
+    async fn note_closing(&mut self, error: &Error) -> Result<(), SyncError> {
+        let Some(kind) = self.gate.reason() else { return Ok(()) };
+        if !mem::replace(&mut self.is_closing_noted, true) {
+            let asks_person = matches!(error.class(), ErrorClass::Instance) || kind == ErrorKind::SessionNotReady;
+            if asks_person && self.session.as_ref().is_none_or(SessionStatus::is_working) {
+                self.session = self.ask_session().await;
+            }
+            if let Some(step) = human_step(error, self.session.as_ref()) {
+                self.gate.advise(step);
+            }
+        }
+        let (known, hint) = (self.state.closed.as_ref(), self.gate.hint());
+        let is_told = known.is_some_and(|closed| closed.kind == kind && closed.hint.as_deref() == hint);
+        // A plan tells it to whoever asked for the plan, and to nobody else.
+        if self.number == 0 || is_told {
+            return Ok(());
+        }
+        tracing::warn!(instance = %self.sync.book.instance(), kind = kind.code(), hint, "the gate is closed");
+        self.recorder.tell(&Progress::GateClosed { kind, until: self.gate.wait().map(|wait| wait.until), hint });
+        let since = known.map_or(self.now(), |closed| closed.since);
+        let closed = Closed::new(kind, since).with_hint(hint);
+        self.save_state(|state| state.closed = Some(closed.clone())).await
+    }
+
+    /// Asks once for the state of the session, where nothing stands against another call.
+    async fn ask_session(&mut self) -> Option<SessionStatus> {
+        let book = Arc::clone(&self.sync.book);
+        let asked = tokio::time::timeout(book.deadline(), async {
+            let permit = book.permit().await.ok()?;
+            book.session(permit).await.ok().flatten()
+        });
+        tokio::select! {
+            biased;
+            () = stopped(&mut self.stop) => None,
+            session = asked => session.ok().flatten().map(|session| session.status),
+        }
+    }
+
+    /// Whether a gate that was told to be closed is open by now. Only a name that was written opens it: of writes a read tells nothing.
+    pub(super) fn has_reopened(&self) -> bool {
+        self.gate.reason().is_none() && self.state.closed.is_some()
+    }
+
+    /// Tells that the gate is open again.
+    pub(super) async fn note_opening(&mut self) -> Result<(), SyncError> {
+        self.gate.forget_advice();
+        (self.session, self.is_closing_noted) = (None, false);
+        let Some(Closed { kind, since, .. }) = self.state.closed.clone() else { return Ok(()) };
+        tracing::info!(instance = %self.sync.book.instance(), kind = kind.code(), "the gate is open again");
+        self.recorder.tell(&Progress::GateOpened { kind, since });
+        self.save_state(|state| state.closed = None).await
     }
 
     /// Makes durable until when the instance asked not to be called, so that other runs and workers heed it too. The later end wins.
@@ -278,7 +488,7 @@ impl Run {
     }
 
     /// Changes the state of the instance, as often as somebody else is faster.
-    pub(super) async fn save_state(&mut self, change: impl Fn(&mut InstanceState)) -> Result<(), SyncError> {
+    pub(super) async fn save_state(&mut self, mut change: impl FnMut(&mut InstanceState)) -> Result<(), SyncError> {
         let instance = self.sync.book.instance();
         loop {
             let mut state = self.state.clone();
@@ -332,15 +542,21 @@ impl Run {
 
     /// When the next contact is due that was not given up.
     pub(super) async fn next_due(&self) -> Result<Option<Timestamp>, SyncError> {
-        let query = Query::Due { by: Timestamp::MAX, limit: 1 + self.given_up_count() };
-        let records = self.sync.ledger.fetch(self.sync.book.instance(), query).await?;
+        let records = self.due(Timestamp::MAX, 1 + self.given_up_count()).await?;
         let open = records.iter().find(|record| !self.is_given_up(&record.chat));
         Ok(open.and_then(|record| record.status.due_at()))
     }
 
+    /// The record of a contact, as it is in the ledger.
+    pub(super) async fn stored(&self, chat: &ChatId) -> Result<Option<Record>, SyncError> {
+        let query = Query::Chats(std::slice::from_ref(chat));
+        let found = self.sync.ledger.fetch(self.sync.book.instance(), query).await?;
+        Ok(found.into_iter().find(|record| record.chat == *chat))
+    }
+
     /// Whether other lanes have made something due that this run could push, had it not given its lease back.
     pub(super) async fn has_more(&self) -> Result<bool, SyncError> {
-        if self.is_stopped() || self.gate.passage(self.now()) != Passage::Free {
+        if self.is_stopped() || self.gate.passage(self.now()) != Passage::Free || self.spent_until().is_some() {
             return Ok(false);
         }
         Ok(self.next_due().await?.is_some_and(|due| due <= self.now()))
@@ -349,7 +565,10 @@ impl Run {
     /// Which due records the run would call for, and which it would leave due.
     pub(super) fn prospects(&self) -> Prospects {
         let now = self.now();
-        let is_closed = self.recorder.notes.pushed_by.is_some() || self.gate.passage(now) == Passage::Closed;
+        // A plan tells of the days beyond the one whose calls are spent.
+        let is_spent = self.number > 0 && self.spent_until().is_some_and(|until| until.since(now) > self.sync.max_wait);
+        let is_closed =
+            self.recorder.notes.pushed_by.is_some() || self.gate.passage(now) == Passage::Closed || is_spent;
         Prospects { is_closed, until: now.after(self.sync.max_wait) }
     }
 
@@ -372,6 +591,9 @@ impl Run {
                 let Some(last) = records.last() else { break };
                 after = Some(last.chat.clone());
                 for record in &records {
+                    if !self.concerns(&record.chat) {
+                        continue;
+                    }
                     if let Some(change) = Outcome::left(record).and_then(|outcome| Change::of(record, outcome)) {
                         self.recorder.change(change);
                     }
@@ -381,7 +603,8 @@ impl Run {
         Ok(())
     }
 
-    /// Goes on with a contact under another id, which it takes over: the claims on both are one person's.
+    /// Goes on with a contact under another id, which it takes over: the claims on both are one person's. If that person was forgotten,
+    /// so is the contact.
     pub(super) async fn join(&mut self, absorbed: &Record, chat: ChatId) -> Result<(), SyncError> {
         let (ledger, instance) = (&self.sync.ledger, self.sync.book.instance());
         let chats = [absorbed.chat.clone(), chat.clone()];
@@ -389,6 +612,17 @@ impl Run {
             let records = ledger.fetch(instance, Query::Chats(&chats)).await?;
             let Some(absorbed) = records.iter().find(|record| record.chat == chats[0]) else { return Ok(()) };
             let kept = records.iter().find(|record| record.chat != chats[0] && record.answers_to(&chat));
+            if kept.is_none() && ledger.forgotten(instance, &[chat.as_str()]).await? == [true] {
+                let mut person = absorbed.clone();
+                person.aliases.push(chat.clone());
+                if !ledger.forget(instance, &person).await? {
+                    continue;
+                }
+                for claim in &person.claims {
+                    self.recorder.refuse_forgotten(&claim.crm_id, &person.chat);
+                }
+                return Ok(());
+            }
             let kept = kept.cloned().unwrap_or_else(|| Record::new(chat.clone()));
             // A claim that somebody else has by now is no claim on this person.
             let crm_ids: Vec<_> = absorbed.claims.iter().map(|claim| claim.crm_id.clone()).collect();
@@ -449,17 +683,18 @@ impl Store<'_> {
     /// about again. Returns the records as they are then, those left out for which there is no decision.
     pub(super) async fn change(
         &mut self,
-        run: &Run,
+        run: &mut Run,
         chats: &[ChatId],
         mut decide: impl FnMut(&Record) -> Option<Decision>,
     ) -> Result<Vec<Record>, SyncError> {
         let mut found = self.find(run, chats).await?;
         let mut decided = Vec::new();
         loop {
-            let mut writes = Vec::new();
+            let (mut writes, mut edits) = (Vec::new(), Vec::new());
             for record in found {
                 let Some(decision) = decide(&record) else { continue };
                 if decision.is_changed {
+                    edits.push(decision.edited().cloned());
                     writes.push(Write::from(decision));
                 } else {
                     decided.push(decision.record);
@@ -474,6 +709,11 @@ impl Store<'_> {
                 }
                 Self::Ledger => run.sync.ledger.commit(run.sync.book.instance(), None, writes).await?,
             };
+            let stored = edits.into_iter().enumerate().filter(|(at, _)| !lost.contains(at));
+            run.edits.extend(stored.filter_map(|(_, edit)| edit));
+            if matches!(self, Self::Ledger) {
+                run.tell_edits();
+            }
             let open: Vec<ChatId> = lost.iter().map(|lost| records[*lost].chat.clone()).collect();
             decided
                 .extend(records.into_iter().enumerate().filter(|(at, _)| !lost.contains(at)).map(|(_, record)| record));
@@ -483,6 +723,14 @@ impl Store<'_> {
             found = self.find(run, &open).await?;
         }
     }
+}
+
+/// A state whose budget knows since when the number is called, also where that began before calls were counted.
+pub(super) fn with_budget(mut state: InstanceState) -> InstanceState {
+    if state.budget == Budget::default() {
+        state.budget = Budget::since(state.worked_at);
+    }
+    state
 }
 
 /// Completes when the run is told to stop.

@@ -1,5 +1,7 @@
 //! Taking a run back: a run like any other, whose wishes are the names from before.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -11,7 +13,8 @@ use super::{
 use crate::{
     ChatId, ContactName,
     ledger::Diff,
-    record::{Event, decide},
+    naming::clean,
+    record::{Event, Record, decide},
 };
 
 /// How many contacts are restored at once.
@@ -41,7 +44,8 @@ impl ContactSync {
         let mut plan = Run::begin(self, stop, Recorder::of_plan(), 0).await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
         let (undo, guardrail) = Box::pin(self.prepare_undo(&mut plan, &mut *diff, run)).await?;
-        Ok((undo, self.tell_plan(plan, diff, guardrail).await?))
+        let (plan, _) = self.tell_plan(plan, &mut *diff, guardrail).await?;
+        Ok((undo, plan))
     }
 
     /// Gives contacts the names back that they had before a run.
@@ -58,7 +62,7 @@ impl ContactSync {
     /// Fails if the ledger does.
     pub async fn undo(&self, run: u64) -> Result<(Undo, Report), SyncError> {
         let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
-        let number = self.ledger.begin_run(instance, self.clock.now()).await?;
+        let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
         tracing::info!(%instance, run = number, undone = run, "undo begins");
         let result = Box::pin(self.take_back(number, run)).await.map(|(undo, mut report)| {
             report.summary.seconds = began.elapsed().as_secs_f64();
@@ -71,6 +75,7 @@ impl ContactSync {
     async fn take_back(&self, number: u64, undone: u64) -> Result<(Undo, Report), SyncError> {
         let (_tell, stop) = watch::channel(false);
         let mut run = Run::begin(self, stop, Recorder::of_run(self.observer.clone()), number).await?;
+        run.recorder.told.undone = Some(undone);
         run.correct_clock().await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
         let (undo, guardrail) = self.prepare_undo(&mut run, &mut *diff, undone).await?;
@@ -84,6 +89,12 @@ impl ContactSync {
         diff: &mut dyn Diff,
         undone: u64,
     ) -> Result<(Undo, Option<Guardrail>), SyncError> {
+        if undone == 0
+            || !self.ledger.runs(self.book.instance(), usize::MAX).await?.iter().any(|known| known.run == undone)
+        {
+            return Err(SyncError::NoSuchRun(undone));
+        }
+        run.heed_policy(&mut Store::Staged(&mut *diff)).await?;
         run.lease().await?;
         if run.lease.is_some() {
             if let Some(guardrail) = self.check_account(run).await? {
@@ -91,11 +102,12 @@ impl ContactSync {
             }
             run.look_at_book(&mut Store::Staged(&mut *diff)).await?;
         }
+        run.only = Some(BTreeSet::new());
         let undo = self.stage_undo(run, diff, undone).await?;
         Ok((undo, self.weigh(run, diff, true, 0).await?))
     }
 
-    async fn stage_undo(&self, run: &Run, diff: &mut dyn Diff, undone: u64) -> Result<Undo, SyncError> {
+    async fn stage_undo(&self, run: &mut Run, diff: &mut dyn Diff, undone: u64) -> Result<Undo, SyncError> {
         let (now, policy) = (run.now(), run.policy());
         let (mut undo, mut after) = (Undo::default(), None);
         loop {
@@ -104,13 +116,18 @@ impl ContactSync {
             after = Some(last.chat.clone());
             let chats: Vec<ChatId> = before.iter().map(|entry| entry.chat.clone()).collect();
             let mut store = Store::Staged(&mut *diff);
-            let decide = |record: &crate::record::Record| {
+            let mut only = BTreeSet::new();
+            let decide = |record: &Record| {
                 let text = &before.iter().find(|entry| record.answers_to(&entry.chat))?.text;
-                let name = ContactName::new(text, "").ok()?;
+                let Ok(name) = ContactName::new(&clean(text), "") else {
+                    undo.superseded.push(record.chat.clone());
+                    return None;
+                };
                 let decision = decide(record, Event::Undo { run: undone, name }, &policy, now);
                 if decision.is_changed && record.drifted().is_some() {
                     undo.edited_since.push(record.chat.clone());
                 } else if decision.is_changed {
+                    only.insert(record.chat.clone());
                     undo.restored += 1;
                 } else {
                     undo.superseded.push(record.chat.clone());
@@ -118,6 +135,7 @@ impl ContactSync {
                 Some(decision)
             };
             store.change(run, &chats, decide).await?;
+            run.only.get_or_insert_default().append(&mut only);
         }
     }
 }

@@ -14,7 +14,7 @@
 //! | P2 | a wish older than one that was sent, or than one that the engine has taken in |
 //! | P3 | a name that was acknowledged, stored and is shown; any call of a run after everything settled |
 //! | P4 | a name that counts as sent and that the server never acknowledged |
-//! | P5 | a call before the pace allows it, over all processes; a call before `Retry-After` is over |
+//! | P5 | a call before the pace allows it, over all processes; a call before `Retry-After` is over; more updates in 24 hours than the daily cap |
 //! | P6 | a call of a run that was told that the token is refused |
 //! | P7 | a name that nobody wanted for that person; anything written to a privacy id |
 //! | P9 | a name that is not in doubt in the ledger; another name while an older request can take effect |

@@ -18,7 +18,7 @@ use tokio::{
 };
 use wawp_contacts::{
     AddressBook, ChatId, ContactName, Error, ErrorKind, InstanceId, Pace, Phone,
-    book::{Contact, LidMapping, LidPage, Page, Permit, Session, SessionStatus},
+    book::{Contact, Existence, LidMapping, LidPage, Page, Permit, Session, SessionStatus},
     ledger::{Ledger, Query},
     pace::Limiter,
     time::{Clock, Timestamp},
@@ -44,6 +44,8 @@ pub(crate) enum Fate {
     AppliedBut(ErrorKind),
     /// Applied once the caller has given up, and never answered.
     AppliedLate,
+    /// Acknowledged, and not applied.
+    Unkept,
     /// Neither applied nor answered.
     Hangs,
     /// The client has a bug.
@@ -58,18 +60,22 @@ pub(crate) enum Read {
     Phone(ChatId),
     Lids(usize),
     Session,
+    Exists(ChatId),
 }
 
 #[derive(Default)]
 struct State {
     names: BTreeMap<ChatId, String>,
     pushnames: BTreeMap<ChatId, String>,
+    /// What is answered when it is asked whether a number is on WhatsApp; nothing where this is `None`.
+    existence: Option<BTreeMap<ChatId, Existence>>,
     /// The id under which a person is listed and answered for, where it is another one.
     shown_as: BTreeMap<ChatId, ChatId>,
     /// Persons whom the book lists a second time, under another id and without a name.
     twice: Vec<ChatId>,
     phones: BTreeMap<ChatId, Option<Phone>>,
     account: Option<ChatId>,
+    session: Option<SessionStatus>,
     fates: VecDeque<Fate>,
     fates_of: BTreeMap<ChatId, VecDeque<Fate>>,
     /// What happens while the next updates are under way, before they take effect.
@@ -224,8 +230,18 @@ impl Book {
     }
 
     /// Logs another account in.
+    /// Lets it be asked whether numbers are on WhatsApp; all are, but for these answers.
+    pub(crate) fn tell_existence<const N: usize>(&self, answers: [(ChatId, Existence); N]) {
+        self.state().existence = Some(answers.into());
+    }
+
     pub(crate) fn log_in(&self, account: &ChatId) {
         self.state().account = Some(account.clone());
+    }
+
+    /// Sets what the session is doing.
+    pub(crate) fn be(&self, session: SessionStatus) {
+        self.state().session = Some(session);
     }
 
     /// Gives the first page again and again.
@@ -265,7 +281,8 @@ impl Book {
 
     /// Forgets when the last permit was given, as a client does that starts anew.
     pub(crate) fn restart(&self) {
-        self.keep(self.pace());
+        let cap = self.state().limiter.as_ref().map(|limiter| limiter.cap());
+        self.keep(cap.unwrap_or_else(Pace::unlimited));
     }
 
     pub(crate) fn name(&self, chat: &ChatId) -> Option<String> {
@@ -365,6 +382,7 @@ impl Book {
         }
         match fate {
             Fate::Fine => self.apply(chat, name),
+            Fate::Unkept => {}
             Fate::Fails(kind) => return Err(Error::new(kind)),
             Fate::Asks(kind, seconds) => {
                 return Err(Error::new(kind).with_retry_after(Duration::from_secs(seconds)));
@@ -443,8 +461,13 @@ impl AddressBook for Book {
         assert!(self.is_in_doubt(chat, name).await, "P9: {chat} is called without being in doubt for long enough");
         let fate = self.fate(chat);
         let flight = Flight::begin(self, chat, name);
+        let limiter = self.state().limiter.clone();
+        let begun = limiter.as_ref().map(|limiter| limiter.begin());
         let answer = self.meet(fate, chat, name.full()).await;
         drop(flight);
+        if let Some((limiter, begun)) = limiter.zip(begun) {
+            limiter.heed(begun, &answer);
+        }
         answer
     }
 
@@ -477,13 +500,30 @@ impl AddressBook for Book {
 
     async fn session(&self, _: Permit) -> Result<Option<Session>, Error> {
         self.read(Read::Session)?;
-        let account = self.state().account.clone();
-        Ok(account.map(|me| Session::new(SessionStatus::Working).with_me(me)))
+        let (account, session) = {
+            let state = self.state();
+            (state.account.clone(), state.session.clone())
+        };
+        if account.is_none() && session.is_none() {
+            return Ok(None);
+        }
+        let session = Session::new(session.unwrap_or(SessionStatus::Working));
+        Ok(Some(account.into_iter().fold(session, Session::with_me)))
     }
 
     async fn phone_of(&self, _: Permit, lid: &ChatId) -> Result<Option<Phone>, Error> {
         self.read(Read::Phone(lid.clone()))?;
         Ok(self.state().phones.get(lid).cloned().flatten())
+    }
+
+    async fn exists(&self, _: Permit, phone: &Phone) -> Result<Option<Existence>, Error> {
+        let chat = phone.chat();
+        let answer = {
+            let known = &self.state().existence;
+            known.as_ref().map(|known| known.get(&chat).cloned().unwrap_or(Existence::new(true)))
+        };
+        self.read(Read::Exists(chat))?;
+        Ok(answer)
     }
 
     async fn lids(&self, _: Permit, offset: usize, limit: usize) -> Result<LidPage, Error> {

@@ -1,9 +1,14 @@
 //! Names that people save on the phone, and what a person says of single contacts; on every ledger.
 
+use std::sync::{Arc, Mutex};
+
+use futures_util::TryStreamExt as _;
 use wawp_contacts::{
-    ErrorKind,
-    record::{Drift, Hold, Park, Status},
-    sync::{Guardrail, Guardrails, Retry},
+    ContactSync, ErrorKind,
+    crm::CrmContact,
+    naming::{Funnel, Naming},
+    record::{Drift, Edit, Hold, Park, Status},
+    sync::{Guardrail, Guardrails, Progress, Retry},
 };
 
 use crate::{
@@ -217,5 +222,145 @@ async fn a_refresh_counts_as_a_run_and_writes_nothing() {
         let found = world.sync().refresh().await.unwrap();
         assert!(!found.complete);
         world.book.heal();
+    }
+}
+
+fn tagged(stage: &str) -> Vec<CrmContact> {
+    people(3, "Bob").into_iter().map(|row| row.in_stage(stage)).collect()
+}
+
+/// Says of whom the observer is told, and what they are called.
+fn told(sync: ContactSync) -> (ContactSync, Arc<Mutex<Vec<String>>>) {
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let tell = Arc::clone(&told);
+    let sync = sync.observer(move |progress| {
+        if let Progress::Edited(Edit { crm_id, saved, is_taken_over, .. }) = progress {
+            tell.lock().unwrap().push(format!("{crm_id} {saved} {is_taken_over}"));
+        }
+    });
+    (sync, told)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_from_the_phone_keeps_the_crm_s_tag_and_reaches_the_crm() {
+    for drift in [Drift::PhoneWins, Drift::ByField] {
+        for world in World::each().await {
+            let (sync, told) = told(world.sync().drift(drift));
+            sync.run(all(tagged("Lead"))).await.unwrap();
+            world.book.edit(&chat(0), "Bobby");
+            world.book.edit(&chat(1), "Bob 1 [Customer]");
+            let report = sync.run(all(tagged("Lead"))).await.unwrap();
+            assert_eq!(report.summary.calls, 0, "nobody has looked yet");
+            sync.refresh().await.unwrap();
+            assert_eq!(*told.lock().unwrap(), ["crm-0 Bobby true"], "{drift:?}");
+
+            let report = sync.run(all(tagged("Lead"))).await.unwrap();
+            assert_eq!(report.summary.calls, 2, "{drift:?}: {report}");
+            assert_eq!(world.book.name(&chat(0)).as_deref(), Some("Bobby [Lead]"));
+            assert_eq!(world.book.name(&chat(1)).as_deref(), Some("Bob 1 [Lead]"));
+            assert_eq!(
+                (world.texts(0).await, world.texts(1).await),
+                (vec!["Bobby".into()], vec!["Bob 1 [Customer]".into()])
+            );
+
+            let edits: Vec<Edit> = sync.edits().try_collect().await.unwrap();
+            let [edit] = &*edits else { panic!("{edits:?}") };
+            assert_eq!((&edit.chat, &*edit.saved, &*edit.wanted), (&chat(0), "Bobby", "Bob 0 [Lead]"));
+
+            sync.run(all(tagged("Customer"))).await.unwrap();
+            assert_eq!(world.book.name(&chat(0)).as_deref(), Some("Bobby [Customer]"));
+            let mut learnt = tagged("Customer");
+            learnt[0] = row(0, "Bobby").in_stage("Customer");
+            let report = sync.run(all(learnt)).await.unwrap();
+            assert_eq!(report.summary.calls, 0, "the CRM has learnt the name: {report}");
+            assert_eq!(sync.edits().try_collect::<Vec<_>>().await.unwrap(), []);
+            assert_eq!(told.lock().unwrap().len(), 1, "once");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_is_seen_right_before_it_would_be_overwritten_is_told_as_well() {
+    for (drift, shown) in [(Drift::PhoneWins, "Bobby [Customer]"), (Drift::ByField, "Bobby [Customer]")] {
+        for world in World::each().await {
+            let (sync, told) = told(world.sync().drift(drift));
+            sync.run(all(tagged("Lead"))).await.unwrap();
+            world.book.edit(&chat(0), "Bobby");
+            let plan = sync.plan(all(tagged("Customer"))).await.unwrap();
+            assert_eq!(plan.changes[0].after, shown, "the plan knows it");
+            assert!(told.lock().unwrap().is_empty(), "a plan tells nobody");
+            sync.run(all(tagged("Customer"))).await.unwrap();
+            assert_eq!(world.book.name(&chat(0)).as_deref(), Some(shown), "{drift:?}");
+            assert_eq!(*told.lock().unwrap(), ["crm-0 Bobby true"]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_decision_is_told_and_listed_until_it_is_made() {
+    for world in World::each().await {
+        let (sync, told) = told(world.sync().drift(Drift::Ask));
+        sync.run(all(people(3, "Bob"))).await.unwrap();
+        world.book.edit(&chat(0), "Mum");
+        sync.refresh().await.unwrap();
+        assert_eq!(*told.lock().unwrap(), ["crm-0 Mum false"]);
+        assert_eq!(sync.edits().try_collect::<Vec<_>>().await.unwrap().len(), 1);
+        sync.release(&chat(0)).await.unwrap();
+        assert_eq!(sync.edits().try_collect::<Vec<_>>().await.unwrap(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_two_changes_of_one_name_wait_for_a_person_by_field() {
+    for world in World::each().await {
+        let sync = world.sync().drift(Drift::ByField);
+        sync.run(all(people(1, "Bob"))).await.unwrap();
+        world.book.edit(&chat(0), "Mum");
+        let report = sync.run(all(people(1, "Robert"))).await.unwrap();
+        assert_eq!((report.summary.calls, report.summary.parked), (0, 1), "{report}");
+        assert_eq!(world.book.name(&chat(0)).as_deref(), Some("Mum"));
+        let report = sync.run(all(people(1, "Rob"))).await.unwrap();
+        assert_eq!(report.summary.calls, 1, "the CRM has decided: {report}");
+        assert_eq!(
+            (world.book.name(&chat(0)).as_deref(), world.texts(0).await),
+            (Some("Rob 0"), vec!["Mum".to_owned()])
+        );
+    }
+}
+
+/// A read by somebody who does not know the tags must not let the CRM's name win over what a person saved.
+#[tokio::test(start_paused = true)]
+async fn p8_a_read_by_rules_that_do_not_know_the_tags_leaves_the_name_to_the_next_run() {
+    for drift in [Drift::PhoneWins, Drift::ByField] {
+        for world in World::each().await {
+            let (sync, other) = (world.sync().drift(drift), world.named(Naming::new(Funnel::none())).drift(drift));
+            sync.run(all(tagged("Lead"))).await.unwrap();
+            world.book.edit(&chat(0), "Bobby [Lead]");
+            world.book.edit(&chat(1), "Eve");
+            other.refresh().await.unwrap();
+            assert_eq!(world.record(0).await.status, Status::InSync, "nobody can tell yet what it is due for");
+            sync.run(all(tagged("Lead"))).await.unwrap();
+            assert_eq!(world.book.name(&chat(0)).as_deref(), Some("Bobby [Lead]"), "{drift:?}");
+            assert_eq!(world.book.name(&chat(1)).as_deref(), Some("Eve [Lead]"), "{drift:?}");
+            let edits: Vec<Edit> = sync.edits().try_collect().await.unwrap();
+            assert_eq!(edits.iter().map(|edit| &*edit.saved).collect::<Vec<_>>(), ["Bobby", "Eve"]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_was_taken_over_stays_under_another_policy_unless_the_crm_wins() {
+    for (later, shown) in
+        [(Drift::Ask, "Bobby [Lead]"), (Drift::IfRaw, "Bobby [Lead]"), (Drift::CrmWins, "Bob 0 [Lead]")]
+    {
+        for world in World::each().await {
+            let sync = world.sync().drift(Drift::PhoneWins);
+            sync.run(all(tagged("Lead"))).await.unwrap();
+            world.book.edit(&chat(0), "Bobby");
+            sync.refresh().await.unwrap();
+            sync.run(all(tagged("Lead"))).await.unwrap();
+            world.sync().drift(later).run(all(tagged("Lead"))).await.unwrap();
+            assert_eq!(world.book.name(&chat(0)).as_deref(), Some(shown), "{later:?}");
+        }
     }
 }

@@ -18,6 +18,11 @@ mod commands;
 mod faults;
 mod flags;
 mod json;
+mod kept;
+mod map;
+mod output;
+mod page;
+mod refused;
 mod server;
 mod start;
 #[cfg(unix)]
@@ -82,7 +87,8 @@ impl Desk {
         let mut job = Command::new(program());
         job.args(args).current_dir(self.folder.path()).kill_on_drop(true);
         job.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in ["WAWP_ACCESS_TOKEN", "WAWP_INSTANCE_ID", "WAWP_BASE_URL", "RUST_BACKTRACE", "RUST_LOG"] {
+        for name in ["WAWP_ACCESS_TOKEN", "WAWP_INSTANCE_ID", "WAWP_BASE_URL", "NO_COLOR", "RUST_BACKTRACE", "RUST_LOG"]
+        {
             job.env_remove(name);
         }
         job
@@ -129,9 +135,12 @@ impl Ended {
         self
     }
 
+    /// Checks that standard output holds a text, wherever its lines are broken.
     #[track_caller]
     fn says(self, text: &str) -> Self {
-        assert!(self.out.contains(text), "stdout lacks {text:?}\n{self}");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let is_said = self.out.contains(text) || words(&self.out).contains(&words(text));
+        assert!(is_said, "stdout lacks {text:?}\n{self}");
         self
     }
 

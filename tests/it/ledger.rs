@@ -88,7 +88,7 @@ async fn a_reopened_file_has_everything() -> Outcome {
     let ledger = SqliteLedger::open(&path).await?;
     let lease = ledger.acquire(&one(), "first", LONG).await?;
     assert_eq!(ledger.commit(&one(), Some(&lease), contacts(0..50)?).await?, [] as [usize; 0]);
-    let run = ledger.begin_run(&one(), Timestamp(1)).await?;
+    let run = ledger.begin_run(&one(), "host-7", Timestamp(1)).await?;
     ledger.end_run(&one(), run, Timestamp(3), "{}").await?;
     let before = (everything(&ledger).await?, ledger.runs(&one(), 9).await?, ledger.counts(&one()).await?);
     ledger.release(lease).await?;
@@ -156,7 +156,7 @@ async fn a_ledger_of_an_unpublished_or_a_newer_version_is_refused_by_name_and_le
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("contacts.ledger");
     for (version, words) in
-        [(1, "was written by an earlier, unpublished version"), (99, "has version 99, this program knows up to 2")]
+        [(2, "was written by an earlier, unpublished version"), (99, "has version 99, this program knows up to 3")]
     {
         let other = rusqlite::Connection::open(&path)?;
         other.execute_batch(&format!(
@@ -364,7 +364,7 @@ async fn a_call_that_is_cancelled_is_carried_out_whole_or_not_at_all() -> Outcom
         drop(tokio::time::timeout(Duration::from_micros(turn * 100), call).await);
     }
     // The calls before it are carried out first.
-    let run = file.begin_run(&one(), Timestamp(1)).await?;
+    let run = file.begin_run(&one(), "host-7", Timestamp(1)).await?;
     assert_eq!(run, 1);
     let records = everything(&file).await?.len();
     assert_eq!(records % 100, 0, "{records}");

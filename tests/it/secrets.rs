@@ -176,7 +176,8 @@ fn p11_the_token_is_in_no_error_no_debug_and_no_log() {
     // One thread, so that the subscriber of this thread sees it all and other tests are not disturbed.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let kinds = tracing::subscriber::with_default(subscriber, || runtime.block_on(drive_everything()));
-    for kind in ErrorKind::ALL {
+    // That a name was not kept is found out by a sync.
+    for kind in ErrorKind::ALL.iter().filter(|kind| **kind != ErrorKind::Unkept) {
         assert!(kinds.contains(kind), "no server provoked {kind:?}");
     }
     let log = captured.text();

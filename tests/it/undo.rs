@@ -2,10 +2,10 @@
 
 use wawp_contacts::{
     record::{Cause, Status},
-    sync::{Guardrail, Guardrails},
+    sync::{Guardrail, Guardrails, SyncError},
 };
 
-use crate::world::{World, all, chat, people, row};
+use crate::world::{World, all, chat, people, row, some};
 
 /// Three contacts were called Bob, and a second run called them Rob; gives the number of that run.
 async fn renamed(world: &World) -> u64 {
@@ -43,7 +43,7 @@ async fn an_undo_of_an_undo_is_the_run_again() {
         let (again, report) = world.sync().undo(undone.run).await.unwrap();
         assert_eq!((again.restored, report.summary.calls), (3, 3));
         assert!(world.shows(3, "Rob"));
-        assert_eq!(world.record(0).await.restored, None);
+        assert_eq!(world.record(0).await.substitute, None);
         assert_eq!(world.run(people(3, "Rob")).await.summary.calls, 0);
         let (nothing, report) = world.sync().undo(run).await.unwrap();
         assert_eq!((nothing.restored, nothing.superseded.len(), report.summary.calls), (0, 3, 0));
@@ -87,7 +87,9 @@ async fn a_newer_wish_and_a_later_run_stand() {
         let (undo, _) = world.sync().undo(run).await.unwrap();
         assert_eq!((undo.restored, undo.superseded), (1, vec![chat(1), chat(2)]));
         let names: Vec<_> = (0..3).map(|n| world.book.name(&chat(n)).unwrap()).collect();
-        assert_eq!(names, ["Bob 0", "Bobby", "Robert"]);
+        assert_eq!(names, ["Bob 0", "Rob 1", "Robert"], "an undo sends nothing but what it gives back");
+        world.run(vec![row(0, "Rob 0"), row(1, "Bobby"), row(2, "Robert")]).await;
+        assert_eq!(world.book.name(&chat(1)).as_deref(), Some("Bobby"), "and the next run goes on");
     }
 }
 
@@ -99,7 +101,7 @@ async fn an_undo_is_stopped_by_a_guardrail_like_any_other_run() {
         let (undo, report) = strict.undo(run).await.unwrap();
         assert!(matches!(report.guardrail, Some(Guardrail::ManyRenames { .. })) && undo.restored == 3, "{report}");
         assert!(world.shows(3, "Rob"));
-        assert_eq!((world.record(0).await.restored, world.record(0).await.status), (None, Status::InSync));
+        assert_eq!((world.record(0).await.substitute, world.record(0).await.status), (None, Status::InSync));
     }
 }
 
@@ -121,10 +123,35 @@ async fn an_undo_that_dies_is_gone_on_with_by_the_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_nobody_knows_undoes_nothing() {
+async fn a_run_that_nobody_knows_cannot_be_undone() {
     for world in World::each().await {
         renamed(&world).await;
-        let (undo, report) = world.sync().undo(77).await.unwrap();
-        assert_eq!((undo.restored, undo.superseded.len(), report.summary.calls), (0, 0, 0));
+        let calls = world.book.calls().len();
+        assert!(matches!(world.sync().undo(77).await, Err(SyncError::NoSuchRun(77))));
+        assert!(matches!(world.sync().plan_undo(77).await, Err(SyncError::NoSuchRun(77))));
+        assert_eq!(world.book.calls().len(), calls);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_other_reasons_is_not_sent_by_an_undo() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        world.sync().intake(some((10..20).map(|n| row(n, "New")))).await.unwrap();
+        let (planned, plan) = world.sync().plan_undo(run).await.unwrap();
+        assert_eq!((planned.restored, plan.summary.calls, plan.changes.len()), (3, 3, 3), "{plan}");
+        let (undo, report) = world.sync().undo(run).await.unwrap();
+        assert_eq!((undo.restored, report.summary.calls, report.summary.gated), (3, 3, 0), "{report}");
+        assert_eq!(world.book.name(&chat(10)), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_has_nothing_to_give_back_calls_nobody() {
+    for world in World::each().await {
+        let run = world.run(people(3, "Bob")).await.run;
+        world.sync().intake(some((10..20).map(|n| row(n, "New")))).await.unwrap();
+        let (undo, report) = world.sync().undo(run).await.unwrap();
+        assert_eq!((undo.restored, report.summary.calls), (0, 0), "{report}");
     }
 }

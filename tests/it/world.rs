@@ -83,7 +83,7 @@ pub(crate) struct World {
     pub(crate) book: Book,
     pub(crate) instance: InstanceId,
     /// Where the ledger's file is, if it has one.
-    _home: Option<TempDir>,
+    home: Option<TempDir>,
 }
 
 impl World {
@@ -99,7 +99,7 @@ impl World {
         vec![Self::new(), Self::on_disk().await]
     }
 
-    async fn on_disk() -> Self {
+    pub(crate) async fn on_disk() -> Self {
         let (clock, home) = (Clock::starting_at(START), tempfile::tempdir().unwrap());
         let ledger = SqliteLedger::open_with_clock(home.path().join("ledger"), clock.clone()).await.unwrap();
         Self::on(Arc::new(ledger), clock, Some(home))
@@ -110,7 +110,12 @@ impl World {
         let instance = "A1B2C3".parse().unwrap();
         let shaky = Shaky::new();
         let directed = FaultyLedger::new(Arc::clone(&ledger), Arc::new(shaky.clone()));
-        Self { ledger: directed, shaky, base: ledger, book, clock, instance, _home: home }
+        Self { ledger: directed, shaky, base: ledger, book, clock, instance, home }
+    }
+
+    /// The folder of the ledger's file.
+    pub(crate) fn home(&self) -> &std::path::Path {
+        self.home.as_ref().expect("the ledger is in memory").path()
     }
 
     /// The ledger itself, which no trouble is made in: for what happens meanwhile.

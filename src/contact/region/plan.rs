@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use phonenumber::{
     Metadata,
-    metadata::{DATABASE, Descriptor},
+    metadata::{DATABASE, Descriptor, Format},
 };
 use regex::Regex;
 
@@ -158,6 +158,24 @@ impl Lengths {
     fn is_local(&self, number: &str) -> bool {
         Self::has(self.local, number) && !self.is_full(number)
     }
+}
+
+/// The digits of an international number, in the groups in which its country writes it for those who call from abroad.
+pub(in super::super) fn grouped(digits: &str) -> Option<String> {
+    let mut parts = (1..=3).filter_map(|length| digits.split_at_checked(length));
+    let (code, national, regions) =
+        parts.find_map(|(code, national)| Some((code, national, DATABASE.by_code(&code.parse::<u16>().ok()?)?)))?;
+    let formats = regions.into_iter().flat_map(|region| match region.international_formats() {
+        [] => region.formats(),
+        abroad => abroad,
+    });
+    let fits = |format: &&Format| {
+        let mut leading = format.leading_digits().iter().rev().take(1);
+        leading.all(|leading| leading.find(national).is_some_and(|found| found.start() == 0))
+            && format.pattern().find(national).is_some_and(|found| found.range() == (0..national.len()))
+    };
+    let format = formats.into_iter().find(fits)?;
+    Some(format!("+{code} {}", format.pattern().replace(national, format.format())))
 }
 
 /// Whether a number fits the plan of any region with this calling code.

@@ -209,3 +209,36 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_number_is_written_in_the_groups_of_its_country() {
+    for (digits, written) in [
+        ("972502392966", "+972 50-239-2966"),
+        ("12025550142", "+1 202-555-0142"),
+        ("14165550142", "+1 416-555-0142"),
+        ("447700900123", "+44 7700 900123"),
+        ("819055550118", "+81 90-5555-0118"),
+        ("33639980105", "+33 6 39 98 01 05"),
+        ("390600000109", "+39 06 0000 0109"),
+        ("5491155550114", "+54 9 11 5555-0114"),
+        ("5511955550115", "+55 11 95555-0115"),
+        ("77015550142", "+7 701 555 0142"),
+    ] {
+        assert_eq!(digits.parse::<Phone>().unwrap().international(), written);
+    }
+}
+
+#[test]
+fn a_number_that_no_plan_knows_is_a_plus_and_its_digits() {
+    for digits in ["2101234567", "1202555", "99912345678901"] {
+        assert_eq!(digits.parse::<Phone>().unwrap().international(), format!("+{digits}"));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_written_is_read_as_the_same_number(digits in "[1-9][0-9]{6,14}") {
+        let phone: Phone = digits.parse().unwrap();
+        proptest::prop_assert_eq!(phone.international().parse(), Ok(phone));
+    }
+}

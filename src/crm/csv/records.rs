@@ -219,6 +219,24 @@ impl<R> Records<R> {
         self.ends[..self.count].iter().all(|end| text.is_char_boundary(*end)).then_some(text)
     }
 
+    pub(super) fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
+    /// The fields of the record just found; bytes that are no UTF-8 are replaced.
+    pub(super) fn texts(&self) -> impl Iterator<Item = String> {
+        let starts = std::iter::once(0).chain(self.ends[..self.count].iter().copied());
+        let fields = starts.zip(&self.ends[..self.count]).map(|(start, end)| &self.fields[start..*end]);
+        fields.map(|field| String::from_utf8_lossy(field).into_owned())
+    }
+
+    /// The first line of the record just found, as far as it is still known.
+    pub(super) fn first_line(&self) -> String {
+        let line = &self.buffer[self.origin.0..self.start];
+        let end = line.iter().position(|byte| is_break(*byte)).unwrap_or(line.len());
+        String::from_utf8_lossy(&line[..end]).into_owned()
+    }
+
     /// How many fields the record just found has.
     pub(super) fn len(&self) -> usize {
         self.count

@@ -241,3 +241,25 @@ proptest! {
         prop_assert_eq!(back, names);
     }
 }
+
+#[test]
+fn the_record_behind_a_row_can_be_asked_for_whatever_became_of_it() {
+    let text = "id;name;phone\n1;Ada;+447700900123\n2;Bob;none\n3;Cy;1;2\n4;\"Di;1\n5;E\u{fffd};1\n";
+    let mut bytes = text.as_bytes().to_vec();
+    let broken = bytes.iter().rposition(|byte| *byte == 0xef).unwrap();
+    bytes.splice(broken..broken + 3, [0xff]);
+    let mut rows = Csv::new(bytes.as_slice()).unwrap();
+    assert_eq!((rows.header().join("|"), rows.delimiter()), ("id|name|phone".into(), b';'));
+    assert_eq!(rows.record(), rows.header());
+    for expected in ["1|Ada|+447700900123", "2|Bob|none", "3|Cy|1|2", "4;\"Di;1", "5|E\u{fffd}|1"] {
+        rows.next().unwrap().ok();
+        assert_eq!(rows.record().join("|"), expected);
+    }
+    assert!(rows.next().is_none());
+}
+
+#[test]
+fn a_column_that_is_missed_by_a_letter_is_suggested() {
+    let error = header_error("id,name,Handy\n", &Mapping::new().phone("Hnady"));
+    assert_eq!(error, "there is no column \"Hnady\" among \"id\", \"name\", \"Handy\"; did you mean \"Handy\"?");
+}

@@ -221,7 +221,8 @@ impl Dice {
         let late_until = self.one_in(4).then(|| self.time());
         let failure = if self.one_in(3) { Some(self.failure()?) } else { None };
         let flips = if self.one_in(4) { Some(self.flips()) } else { None };
-        Ok(Pushed { sent, in_doubt, late_until, failure, flips })
+        let before = if self.one_in(3) { vec![self.text()] } else { Vec::new() };
+        Ok(Pushed { sent, in_doubt, late_until, failure, flips, before, calling: self.one_in(4).then_some(3) })
     }
 
     fn sent(&mut self) -> Trial<Sent> {
@@ -242,6 +243,7 @@ impl Dice {
         Ok(LastFailure {
             wish: self.name()?.fingerprint(),
             unclear: 3,
+            deaths: 1,
             attempts: if self.one_in(5) { u32::MAX } else { 3 },
             at: self.time(),
             retry_at: self.one_in(2).then(|| self.time()),

@@ -215,6 +215,7 @@ async fn repeated(ledger: &dyn Ledger, crm_id: &str, batches: Vec<Vec<Incoming>>
             times += 1;
             match verdict {
                 Verdict::Unchanged => assert!(times == 1 && crm_id != "new" && row.digest == digest(1), "{row:?}"),
+                Verdict::Forgotten => panic!("nobody was forgotten: {row:?}"),
                 Verdict::Changed { holder, is_repeat, .. } => {
                     assert_eq!(is_repeat, times > 1, "{row:?}");
                     assert!(is_repeat || crm_id == "new" || row.digest != digest(1), "{row:?}");
@@ -705,6 +706,47 @@ pub async fn a_comparison_stores_what_has_not_lost(ledger: &dyn Ledger) -> Trial
     Ok(())
 }
 
+/// What a session gives back of what it staged makes another session see the same, and stores the same.
+///
+/// # Errors
+///
+/// Fails if the ledger does.
+pub async fn what_is_staged_can_be_kept_and_staged_again(ledger: &dyn Ledger) -> Trial {
+    let (instance, mut dice) = (one()?, Dice::new(34));
+    let [ann, bob, cat] = [claimed(1, &["a"])?, claimed(2, &["b"])?, claimed(3, &["c"])?];
+    store(ledger, &instance, [ann.clone().into(), bob.clone().into()]).await?;
+    let mut session = ledger.diff(&instance).await?;
+    let takes = Record { claims: vec![claim("a", 2), claim("b", 2)], ..stored(&bob) };
+    let leaves = Write { unclaimed: vec!["a".into()], ..Record { claims: Vec::new(), ..stored(&ann) }.into() };
+    let told = Write { overwritten: vec![dice.overwritten(&cat.chat)?], ..cat.clone().into() };
+    session.stage(vec![told, takes.clone().into()]).await?;
+    session.stage(vec![leaves]).await?;
+    let kept = session.into_writes().await?;
+    assert_eq!(kept.iter().map(|write| &write.record.chat).collect::<Vec<_>>(), [&cat.chat, &bob.chat, &ann.chat]);
+    assert_eq!(load(ledger, &bob.chat).await?, Some(stored(&bob)), "nothing was stored");
+
+    let mut again = ledger.diff(&instance).await?;
+    again.stage(kept.clone()).await?;
+    let found = again.find(slice::from_ref(&bob.chat)).await?;
+    assert_eq!(found, slice::from_ref(&takes));
+    let mut third = ledger.diff(&instance).await?;
+    third.stage(again.into_writes().await?).await?;
+    assert_eq!(third.apply().await?, []);
+    assert_eq!(load(ledger, &bob.chat).await?, Some(stored(&takes)));
+    assert_eq!(ledger.history(&instance, &cat.chat).await?.len(), 1);
+    let new = claimed(4, &["d"])?;
+    let mut late = ledger.diff(&instance).await?;
+    late.stage(kept.clone()).await?;
+    late.stage(vec![new.clone().into()]).await?;
+    assert_eq!(late.apply_whole().await?.len(), 3, "all of those have moved on");
+    assert_eq!(load(ledger, &new.chat).await?, None, "so nothing is stored");
+    let mut alone = ledger.diff(&instance).await?;
+    alone.stage(vec![new.clone().into()]).await?;
+    assert_eq!(alone.apply_whole().await?, []);
+    assert_eq!(load(ledger, &new.chat).await?, Some(stored(&new)));
+    Ok(())
+}
+
 /// What a staged record overwrote is in the history once it is stored.
 ///
 /// # Errors
@@ -724,7 +766,7 @@ pub async fn history_is_stored_by_a_comparison(ledger: &dyn Ledger) -> Trial {
     Ok(())
 }
 
-/// Any mixture of commits and comparisons, good and lost, gives the same answers as [`MemoryLedger`] and leaves the same behind.
+/// Any mixture of commits, comparisons and persons forgotten, good and lost, gives the same answers as [`MemoryLedger`] and leaves the same behind.
 ///
 /// # Errors
 ///
@@ -745,7 +787,7 @@ pub async fn any_run_of_calls_is_answered_like_the_reference(ledger: &dyn Ledger
 
 /// A verdict in a few words.
 fn told(verdict: &Verdict) -> String {
-    let Verdict::Changed { holder, target, is_repeat } = verdict else { return "unchanged".into() };
+    let Verdict::Changed { holder, target, is_repeat } = verdict else { return format!("{verdict:?}") };
     let [holder, target] = [holder, target].map(|record| record.as_ref().map(|record| (&record.chat, record.revision)));
     format!("holder {holder:?}, target {target:?}, repeat {is_repeat}")
 }
@@ -775,7 +817,27 @@ impl Pair<'_> {
         }
         let lost = self.ours.commit(instance, None, writes.clone()).await?;
         assert_eq!(lost, self.theirs.commit(instance, None, writes).await?, "seed {seed}");
+        if dice.one_in(8) {
+            self.forget(dice).await?;
+        }
         self.assert_same().await
+    }
+
+    async fn forget(&self, dice: &mut Dice) -> Trial {
+        let (seed, instance) = (self.seed, &self.instance);
+        let chat = dice.chat(12)?;
+        let found = self.theirs.fetch(instance, Query::Chats(slice::from_ref(&chat))).await?;
+        let record = found.into_iter().next().unwrap_or_else(|| Record::new(chat));
+        let record = Record { revision: record.revision + u64::from(dice.one_in(8)), ..record };
+        let ours = self.ours.forget(instance, &record).await?;
+        assert_eq!(ours, self.theirs.forget(instance, &record).await?, "seed {seed}");
+        // Most are allowed again soon, so that the dice do not run out of people.
+        let id = dice.chat(12)?;
+        for id in [record.chat.as_str(), id.as_str()].into_iter().take(1 + dice.below(2)) {
+            let ours = self.ours.allow(instance, id).await?;
+            assert_eq!(ours, self.theirs.allow(instance, id).await?, "seed {seed}");
+        }
+        Ok(())
     }
 
     async fn absorbed(&self, dice: &mut Dice) -> Trial<Option<(ChatId, u64)>> {

@@ -170,10 +170,14 @@ impl MemoryDiff {
         }
         let view = View { store, staged: &self.staged };
         let holder = view.holder(&contact.id);
-        let target = match &holder {
-            Some(holder) if holder.answers_to(&contact.chat) => None,
-            _ => view.get(&contact.chat).or_else(|| view.by_alias(&contact.chat)),
-        };
+        let is_holders = holder.as_ref().is_some_and(|holder| holder.answers_to(&contact.chat));
+        let target = if is_holders { None } else { view.get(&contact.chat).or_else(|| view.by_alias(&contact.chat)) };
+        let is_unknown = !is_holders && target.is_none();
+        if (is_unknown && store.has_forgotten(contact.chat.as_str()))
+            || (holder.is_none() && store.has_forgotten(&contact.id))
+        {
+            return Verdict::Forgotten;
+        }
         Verdict::Changed { holder: holder.map(Box::new), target: target.map(Box::new), is_repeat }
     }
 }
@@ -251,16 +255,34 @@ impl Diff for MemoryDiff {
     }
 
     async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
-        let Self { instances, instance, staged, .. } = *self;
-        let mut writes: Vec<_> = staged.writes.into_values().collect();
-        writes.sort_unstable_by_key(|(order, _)| *order);
+        let (instances, instance) = (Arc::clone(&self.instances), self.instance.clone());
+        let writes = self.into_writes().await?;
         let count = writes.len();
         let mut instances = lock(&instances);
-        let writes = writes.into_iter().map(|(_, write)| write).collect();
         let lost = instances.entry(instance.clone()).or_default().commit(writes);
         let lost: Vec<Write> = lost.into_iter().map(|(_, write)| write).collect();
         tracing::debug!(%instance, applied = count - lost.len(), lost = lost.len(), "staged records applied");
         Ok(lost)
+    }
+
+    async fn apply_whole(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
+        let (instances, instance) = (Arc::clone(&self.instances), self.instance.clone());
+        let writes = self.into_writes().await?;
+        let mut instances = lock(&instances);
+        let entry = instances.entry(instance).or_default();
+        let (store, told) = (entry.store.clone(), entry.history.len());
+        let lost: Vec<Write> = entry.commit(writes).into_iter().map(|(_, write)| write).collect();
+        if !lost.is_empty() {
+            entry.store = store;
+            entry.history.truncate(told);
+        }
+        Ok(lost)
+    }
+
+    async fn into_writes(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
+        let mut writes: Vec<_> = self.staged.writes.into_values().collect();
+        writes.sort_unstable_by_key(|(order, _)| *order);
+        Ok(writes.into_iter().map(|(_, write)| write).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 use crate::{
     ChatId,
     crm::RowDigest,
-    ledger::{Call, Counts, Query, Write},
+    ledger::{Call, Counts, Mark, Query, Salt, Write, chats_of, ids_of},
     record::{Claim, Record, Status},
     time::Timestamp,
 };
@@ -25,6 +25,9 @@ pub(super) struct Store {
     due: BTreeSet<(Timestamp, u64, ChatId)>,
     aliases: BTreeMap<ChatId, ChatId>,
     pub(super) claims: BTreeMap<Box<str>, StoredClaim>,
+    salt: Option<Salt>,
+    /// The marks of forgotten persons, and the one that all of a person's share.
+    forgotten: BTreeMap<Mark, Mark>,
 }
 
 #[derive(Clone)]
@@ -107,7 +110,7 @@ impl Store {
         {
             return false;
         }
-        if self.lacks_claim(write, call) {
+        if self.is_of_forgotten(record) || self.lacks_claim(write, call) {
             return false;
         }
         let next = Record { revision: record.revision + 1, ..record.clone() };
@@ -129,7 +132,50 @@ impl Store {
         true
     }
 
-    /// Whether a claim that the write adds or changes is another record's, which does not give it up.
+    /// Whether an id was one of a forgotten person.
+    pub(super) fn has_forgotten(&self, id: &str) -> bool {
+        self.salt.as_ref().is_some_and(|salt| self.forgotten.contains_key(&salt.mark(id)))
+    }
+
+    /// Whether a record is a new one of a forgotten person, or adds a claim of one.
+    fn is_of_forgotten(&self, record: &Record) -> bool {
+        let old = self.get(&record.chat);
+        let chats = std::iter::once(&record.chat).chain(&record.aliases).filter(|_| old.is_none());
+        let is_new = |claim: &&Claim| old.is_none_or(|old| old.claim(&claim.crm_id).is_none());
+        let claims = record.claims.iter().filter(is_new).map(|claim| &*claim.crm_id);
+        self.salt.is_some() && chats.map(ChatId::as_str).chain(claims).any(|id| self.has_forgotten(id))
+    }
+
+    /// Forgets a person over the revision that the record has, and says whether it was still the newest.
+    pub(super) fn forget(&mut self, record: &Record) -> bool {
+        if self.get(&record.chat).map_or(0, |record| record.revision) != record.revision {
+            return false;
+        }
+        let salt = self.salt.get_or_insert_with(Salt::of_process).clone();
+        self.remove(&record.chat);
+        let chats = chats_of(record);
+        for Stored { record: other, .. } in self.records.values_mut() {
+            let count = other.aliases.len();
+            other.aliases.retain(|alias| !chats.contains(alias));
+            other.revision += u64::from(other.aliases.len() != count);
+        }
+        self.aliases.retain(|alias, _| !chats.contains(alias));
+        let marks: Vec<Mark> = ids_of(record).iter().map(|id| salt.mark(id)).collect();
+        let before: BTreeSet<Mark> = marks.iter().filter_map(|mark| self.forgotten.get(mark)).copied().collect();
+        self.forgotten.values_mut().filter(|person| before.contains(*person)).for_each(|person| *person = marks[0]);
+        self.forgotten.extend(marks.iter().map(|mark| (*mark, marks[0])));
+        true
+    }
+
+    /// Deletes all marks of the person who has an id, and says whether there were any.
+    pub(super) fn allow(&mut self, id: &str) -> bool {
+        let mark = self.salt.as_ref().map(|salt| salt.mark(id));
+        let Some(person) = mark.and_then(|mark| self.forgotten.get(&mark).copied()) else { return false };
+        self.forgotten.retain(|_, other| *other != person);
+        true
+    }
+
+    /// Whether a write adds or changes a claim that is another record's, which does not give it up.
     fn lacks_claim(&self, write: &Write, call: &Call<'_>) -> bool {
         let Write { record, .. } = write;
         let old = self.get(&record.chat);

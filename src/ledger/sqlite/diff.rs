@@ -133,7 +133,18 @@ impl Session {
         Ok(answer)
     }
 
-    fn apply(&mut self) -> Result<Vec<Write>, Fault> {
+    fn writes(&self) -> Result<Vec<Write>, Fault> {
+        let sql = "SELECT body, revision, rest FROM temp.staged ORDER BY id";
+        let mut staged = self.connection.prepare(sql)?;
+        let (mut rows, mut writes) = (staged.query([])?, Vec::new());
+        while let Some(row) = rows.next()? {
+            writes.push(parse(row)?);
+        }
+        Ok(writes)
+    }
+
+    /// Stores what is staged; if `is_whole`, all of it or nothing.
+    fn apply(&mut self, is_whole: bool) -> Result<Vec<Write>, Fault> {
         if self.is_broken {
             return Err(Fault::Broken);
         }
@@ -149,16 +160,19 @@ impl Session {
             let mut writer = Writer::new(&transaction, id)?;
             let staged = Staged { connection: &transaction, excluded: &excluded, relied_on: RefCell::default() };
             let lost = staged.store(&mut writer)?;
+            if is_whole && !lost.is_empty() {
+                return Ok(lost);
+            }
             let relied_on = staged.relied_on.into_inner();
-            let broken = lost.iter().map(|write| write.record.chat.as_str()).filter(|chat| relied_on.contains(*chat));
-            let broken: Vec<Box<str>> = broken.map(Into::into).collect();
-            if broken.is_empty() {
+            let relied_on = |write: &Write| relied_on.contains(write.record.chat.as_str());
+            if !lost.iter().any(relied_on) {
                 writer.finish()?;
                 transaction.commit()?;
                 break lost;
             }
-            // What relied on a write that has lost must not be stored either.
-            excluded.extend(broken);
+            // What relied on a write that has lost must not be stored either. What has lost now loses for good, as in a commit.
+            let givers = lost.iter().filter(|write| write.gives() || relied_on(write));
+            excluded.extend(givers.map(|write| Box::from(write.record.chat.as_str())));
         };
         let applied = self.progress.staged - lost.len() as u64;
         tracing::debug!(instance = %self.instance, applied, lost = lost.len(), "staged records applied");
@@ -391,7 +405,27 @@ impl Diff for SqliteDiff {
             file.place.check()?;
             let _turn = file.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
-            session.apply().map_err(|fault| fault.explain(&file.name))
+            session.apply(false).map_err(|fault| fault.explain(&file.name))
+        })
+        .await
+    }
+
+    async fn apply_whole(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
+        let Self { file, session } = *self;
+        blocking(move || {
+            file.place.check()?;
+            let _turn = file.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            session.apply(true).map_err(|fault| fault.explain(&file.name))
+        })
+        .await
+    }
+
+    async fn into_writes(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
+        let Self { file, session } = *self;
+        blocking(move || {
+            let session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            session.writes().map_err(|fault| fault.explain(&file.name))
         })
         .await
     }

@@ -69,10 +69,10 @@ pub(super) fn counts(connection: &Connection, id: i64) -> Result<Counts, Fault> 
     Ok(counts)
 }
 
-pub(super) fn begin_run(connection: &Connection, id: i64, began: Timestamp) -> Result<u64, Fault> {
-    let sql = "INSERT INTO run (instance, run, began) \
-               SELECT ?1, 1 + coalesce(max(run), 0), ?2 FROM run WHERE instance = ?1 RETURNING run";
-    let run: i64 = connection.query_row(sql, params![id, began.0.cast_signed()], |row| row.get(0))?;
+pub(super) fn begin_run(connection: &Connection, id: i64, owner: &str, began: Timestamp) -> Result<u64, Fault> {
+    let sql = "INSERT INTO run (instance, run, owner, began) \
+               SELECT ?1, 1 + coalesce(max(run), 0), ?3, ?2 FROM run WHERE instance = ?1 RETURNING run";
+    let run: i64 = connection.query_row(sql, params![id, began.0.cast_signed(), owner], |row| row.get(0))?;
     Ok(run.cast_unsigned())
 }
 
@@ -89,11 +89,12 @@ pub(super) fn end_run(
 }
 
 pub(super) fn runs(connection: &Connection, id: i64, limit: usize) -> Result<Vec<RunRecord>, Fault> {
-    let sql = "SELECT run, began, ended, summary FROM run WHERE instance = ?1 ORDER BY run DESC LIMIT ?2";
+    let sql = "SELECT run, began, ended, summary, owner FROM run WHERE instance = ?1 ORDER BY run DESC LIMIT ?2";
     let mut runs = connection.prepare_cached(sql)?;
     let runs = runs.query_map(params![id, count(limit)], |row| {
         Ok(RunRecord {
             run: row.get::<_, i64>(0)?.cast_unsigned(),
+            owner: row.get(4)?,
             began: time(row, 1)?.unwrap_or_default(),
             ended: time(row, 2)?,
             summary: row.get(3)?,

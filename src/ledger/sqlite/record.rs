@@ -3,7 +3,7 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params, types::Type};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::fault::Fault;
+use super::{fault::Fault, forget::Marks};
 use crate::{
     ChatId,
     crm::RowDigest,
@@ -257,6 +257,7 @@ pub(super) fn write_all(connection: &Connection, instance: i64, writes: &[Write]
 pub(super) struct Writer<'c> {
     connection: &'c Connection,
     instance: i64,
+    marks: Marks<'c>,
     /// The number of the last claim; `None` until one is needed.
     last_claim: Option<i64>,
     find: CachedStatement<'c>,
@@ -270,6 +271,7 @@ impl<'c> Writer<'c> {
         Ok(Self {
             connection,
             instance,
+            marks: Marks::new(connection, Some(instance)),
             last_claim: None,
             find: connection.prepare_cached(
                 "SELECT id, revision, state, at, known, body FROM contact WHERE instance = ?1 AND chat = ?2",
@@ -320,7 +322,8 @@ impl<'c> Writer<'c> {
         };
         let links = before.map(|before| Ok::<_, Fault>((before, Links::of(next.body)?))).transpose()?;
         if let Some((before, after)) = &links
-            && self.lacks_claim(next.chat, before, after, call)?
+            && (self.is_of_forgotten(next.chat, stored.is_none(), before, after)?
+                || self.lacks_claim(next.chat, before, after, call)?)
         {
             return Ok(false);
         }
@@ -329,11 +332,26 @@ impl<'c> Writer<'c> {
             self.link(id, before, after)?;
             self.unlink(id, before, unclaimed, after)?;
         }
-        if let Some((Some(Stored { id, links, .. }), _)) = absorbed {
-            self.unlink(id, &links.unwrap_or_default(), &[], &Links::default())?;
-            self.connection.prepare_cached("DELETE FROM contact WHERE id = ?1")?.execute([id])?;
+        if let Some((Some(absorbed), _)) = absorbed {
+            self.remove(absorbed)?;
         }
         Ok(true)
+    }
+
+    /// Deletes a record over a revision, and says whether that was still the newest.
+    pub(super) fn delete(&mut self, chat: &ChatId, revision: u64) -> Result<bool, Fault> {
+        let stored = self.find(chat.as_str(), None)?;
+        let is_newest = stored.as_ref().map_or(0, |stored| stored.revision) == revision;
+        if let Some(stored) = stored.filter(|_| is_newest) {
+            self.remove(stored)?;
+        }
+        Ok(is_newest)
+    }
+
+    fn remove(&self, Stored { id, links, .. }: Stored) -> Result<(), Fault> {
+        self.unlink(id, &links.unwrap_or_default(), &[], &Links::default())?;
+        self.connection.prepare_cached("DELETE FROM contact WHERE id = ?1")?.execute([id])?;
+        Ok(())
     }
 
     /// Keeps names that were overwritten.
@@ -358,6 +376,21 @@ impl<'c> Writer<'c> {
 
     fn find(&mut self, chat: &str, next: Option<&str>) -> Result<Option<Stored>, Fault> {
         Ok(self.find.query_row(params![self.instance, chat], |row| Stored::read(row, next)).optional()?)
+    }
+
+    /// Whether the write makes a record of a forgotten person, or adds a claim of one.
+    fn is_of_forgotten(&self, chat: &str, is_new: bool, before: &Links, after: &Links) -> Result<bool, Fault> {
+        if !self.marks.exist()? {
+            return Ok(false);
+        }
+        let chats = std::iter::once(chat).chain(after.aliases.iter().map(ChatId::as_str)).filter(|_| is_new);
+        let claims = after.claims.iter().map(|claim| &*claim.crm_id).filter(|crm_id| !before.claims(crm_id));
+        for id in chats.chain(claims) {
+            if self.marks.has(id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a claim that the write adds or changes is another record's, which does not give it up.

@@ -6,15 +6,15 @@
 /// `wawp` in ASCII; tells a ledger from any other SQLite file.
 pub(super) const APPLICATION_ID: i64 = 0x7761_7770;
 
-/// The version that the first of [`STEPS`] makes. Version 1 was never published.
-pub(super) const FIRST_VERSION: i64 = 2;
+/// The version that the first of [`STEPS`] makes. Those before it were never published.
+pub(super) const FIRST_VERSION: i64 = 3;
 
 /// What brings an empty file to [`FIRST_VERSION`], and what brings each version to the next.
 ///
 /// Moments are milliseconds since 1970, UTC, as the bits of a signed number; [`at`](super::record::order) alone is shifted so that
 /// the database orders it. `contact_open` holds what is not in the state of nearly all records, for counts and lists. A claim is
 /// found by CRM id in the table, and in the order of arrival in its index; either has all columns, so that a comparison reads one
-/// of them only.
+/// of them only. A mark is one of a forgotten person's, who is named by one of the marks; there are some only once there is a salt.
 pub(super) const STEPS: &[&str] = &["
 CREATE TABLE instance (
     id INTEGER PRIMARY KEY,
@@ -26,7 +26,8 @@ CREATE TABLE instance (
     revision INTEGER NOT NULL DEFAULT 0,
     state TEXT,
     released_at INTEGER,
-    last_claim INTEGER NOT NULL DEFAULT 0
+    last_claim INTEGER NOT NULL DEFAULT 0,
+    salt BLOB
 ) STRICT;
 
 CREATE TABLE contact (
@@ -66,6 +67,7 @@ CREATE UNIQUE INDEX claim_arrival ON claim (instance, arrival, digest, contact);
 CREATE TABLE run (
     instance INTEGER NOT NULL,
     run INTEGER NOT NULL,
+    owner TEXT NOT NULL,
     began INTEGER NOT NULL,
     ended INTEGER,
     summary TEXT,
@@ -83,6 +85,22 @@ CREATE TABLE history (
 CREATE INDEX history_chat ON history (instance, chat);
 
 CREATE INDEX history_run ON history (instance, run, chat);
+
+CREATE TABLE report (
+    id INTEGER PRIMARY KEY,
+    instance INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    lines TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX report_run ON report (instance, run);
+
+CREATE TABLE forgotten (
+    instance INTEGER NOT NULL,
+    mark BLOB NOT NULL,
+    person BLOB NOT NULL,
+    PRIMARY KEY (instance, mark)
+) STRICT, WITHOUT ROWID;
 "];
 
 /// What a diff stages; in a file that the system deletes when the connection is closed. A staged row has what its row in `contact` will

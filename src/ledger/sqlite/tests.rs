@@ -76,7 +76,7 @@ async fn the_connection_is_durable_and_shared() {
         ("fullfsync", 1),
         ("checkpoint_fullfsync", 1),
         ("busy_timeout", 20_000),
-        ("user_version", 2),
+        ("user_version", 3),
     ] {
         assert_eq!(file.number(&format!("PRAGMA {pragma}")), value, "{pragma}");
     }
@@ -235,6 +235,28 @@ async fn whoever_waits_for_too_long_is_told_that_the_file_is_busy() -> Outcome {
 }
 
 #[tokio::test]
+async fn bytes_that_cannot_be_erased_are_told_and_erased_by_the_next_try() -> Outcome {
+    let file = InFile::open().await;
+    file.store(0..3).await?;
+    file.connection().busy_timeout(Duration::from_millis(50))?;
+    let path = &file.ledger.file.place.path;
+    let digits = chat(1).to_string();
+    let holds = || -> Result<bool, std::io::Error> {
+        let bytes = [std::fs::read(path)?, std::fs::read(format!("{}-wal", path.display()))?].concat();
+        Ok(bytes.windows(digits.len()).any(|part| part == digits.as_bytes()))
+    };
+    let reader = Connection::open(path)?;
+    reader.execute_batch("BEGIN; SELECT count(*) FROM contact")?;
+    let error = file.ledger.forget(&file.instance, &Record { revision: 1, ..settled(1) }).await.unwrap_err();
+    assert_eq!(error.kind(), LedgerErrorKind::Busy);
+    assert!(error.to_string().contains("the person is forgotten, but"), "{error}");
+    assert!(file.ledger.fetch(&file.instance, Query::Chats(&[chat(1)])).await?.is_empty() && holds()?);
+    reader.execute_batch("COMMIT")?;
+    assert!(file.ledger.forget(&file.instance, &Record::new(chat(1))).await? && !holds()?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_comparison_that_failed_stores_nothing() -> Outcome {
     let file = InFile::open().await;
     let mut session = file.ledger.diff(&file.instance).await?;
@@ -336,7 +358,7 @@ fn a_step_that_fails_leaves_the_file_at_its_version() -> Outcome {
 
 #[test]
 fn a_version_that_is_not_known_is_refused_with_both_numbers() -> Outcome {
-    for (found, word) in [(7, "version 7"), (1, "unpublished")] {
+    for (found, word) in [(7, "version 7"), (1, "unpublished"), (2, "unpublished")] {
         let mut connection = Connection::open_in_memory()?;
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
         connection.pragma_update(None, "user_version", found)?;

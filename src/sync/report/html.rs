@@ -24,6 +24,7 @@ use super::{Action, Change, Left, Notes, Outcome, Plan, Report, Summary};
 use crate::{
     ErrorClass, ErrorKind, Pace,
     crm::{Refusal, RefusalReason},
+    pace::Schedule,
     record::{Hold, Park},
     sync::Guardrail,
     time::Timestamp,
@@ -77,6 +78,8 @@ pub struct Page<'a> {
     summary: &'a Summary,
     gate: Option<ErrorKind>,
     hint: Option<&'a str>,
+    resumes_at: Option<Timestamp>,
+    schedule: Option<&'a Schedule>,
     guardrail: Option<&'a Guardrail>,
     notes: &'a Notes,
     changes: &'a [Change],
@@ -117,9 +120,10 @@ impl Plan {
     /// # }
     /// ```
     pub fn page(&self) -> Page<'_> {
-        let Self { summary, gate, hint, guardrail, notes, changes, refusals } = self;
+        let Self { summary, gate, hint, resumes_at, schedule, guardrail, notes, changes, refusals } = self;
         let (gate, hint, guardrail) = (*gate, hint.as_deref(), guardrail.as_ref());
-        Page::new(Tense::Plan, summary, notes).of(gate, hint, guardrail).with(changes, refusals)
+        let page = Page::new(Tense::Plan, summary, notes).of(gate, hint, guardrail).with(changes, refusals);
+        Page { resumes_at: *resumes_at, schedule: Some(schedule), ..page }
     }
 }
 
@@ -142,10 +146,11 @@ impl Report {
     /// # Ok::<_, serde_json::Error>(())
     /// ```
     pub fn page(&self) -> Page<'_> {
-        let Self { run, summary, gate, hint, guardrail, stopped, applied, notes, open, refusals } = self;
+        let Self { run, summary, gate, hint, resumes_at, guardrail, stopped, applied, notes, open, refusals } = self;
         let (gate, hint, guardrail) = (*gate, hint.as_deref(), guardrail.as_ref());
         let tense = Tense::Run { number: *run, stopped: *stopped, applied: *applied };
-        Page::new(tense, summary, notes).of(gate, hint, guardrail).with(open, refusals)
+        let page = Page::new(tense, summary, notes).of(gate, hint, guardrail).with(open, refusals);
+        Page { resumes_at: *resumes_at, ..page }
     }
 }
 
@@ -153,7 +158,24 @@ impl<'a> Page<'a> {
     fn new(tense: Tense, summary: &'a Summary, notes: &'a Notes) -> Self {
         let (log, changes, refusals) = (Kept::default(), &[][..], &[][..]);
         let (gate, hint, guardrail, title, at, pace, undone) = (None, None, None, None, None, None, None);
-        Self { tense, summary, gate, hint, guardrail, notes, changes, refusals, log, title, at, pace, undone }
+        let (resumes_at, schedule) = (None, None);
+        Self {
+            tense,
+            summary,
+            gate,
+            hint,
+            resumes_at,
+            schedule,
+            guardrail,
+            notes,
+            changes,
+            refusals,
+            log,
+            title,
+            at,
+            pace,
+            undone,
+        }
     }
 
     fn of(self, gate: Option<ErrorKind>, hint: Option<&'a str>, guardrail: Option<&'a Guardrail>) -> Self {
@@ -340,8 +362,16 @@ impl<'a> Page<'a> {
             out.markup(if is_wait { "<section class=\"banner warn\">" } else { "<section class=\"banner bad\">" })?;
             let what =
                 if self.is_plan() { "The instance may not be called now" } else { "The instance was left alone" };
-            html!(out "<h2>" (what) "</h2><p>Why: " (kind) ". No contact is lost: they wait for the next run.</p>"
+            let until = self.resumes_at.map(|at| format!(" It asked to wait until {at}.")).unwrap_or_default();
+            html!(out "<h2>" (what) "</h2><p>Why: " (kind) "." (until) " No contact is lost: they wait for the next run.</p>"
                 "<p><strong>What to do:</strong> " (self.hint.unwrap_or(words::advice(kind))) "</p></section>\n")?;
+        }
+        if let Some(at) = self.resumes_at.filter(|_| self.gate.is_none()) {
+            html!(out "<section class=\"banner warn\"><h2>The daily cap of calls is spent</h2>"
+                "<p>The next call can be made at " (at) ". No contact is lost: they wait for the next run.</p></section>\n")?;
+        }
+        if let Some(schedule) = self.schedule.filter(|schedule| schedule.days.len() > 1) {
+            html!(out "<section class=\"banner warn\"><h2>It takes more than a day</h2><p>" (schedule) "</p></section>\n")?;
         }
         if let Tense::Run { stopped: true, applied, .. } = self.tense
             && self.guardrail.is_none()

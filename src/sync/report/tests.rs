@@ -76,6 +76,7 @@ fn a_report_shows_what_needs_a_person_and_a_plan_shows_all() {
         summary: Summary::default(),
         gate: Some(ErrorKind::Configuration),
         hint: Some("set a token".into()),
+        resumes_at: None,
         guardrail: Some(Guardrail::Blanked { blanked: 1 }),
         stopped: false,
         applied: false,
@@ -105,7 +106,18 @@ fn a_report_shows_what_needs_a_person_and_a_plan_shows_all() {
     }
 
     let Report { summary, gate: kind, notes: rest, refusals, .. } = report;
-    let plan = Plan { summary, gate: kind, hint: None, guardrail: None, notes: rest, changes, refusals };
+    let schedule = Schedule::default();
+    let plan = Plan {
+        summary,
+        gate: kind,
+        hint: None,
+        resumes_at: None,
+        schedule,
+        guardrail: None,
+        notes: rest,
+        changes,
+        refusals,
+    };
     let others = "+ 12025550002@c.us: \"Bob 2\" (new), waiting\n~ 12025550003@c.us: \"Mum\" -> \"Bob 3\" (new)\n";
     let gate = format!("the instance is left alone: {refused}\n");
     assert_eq!(plan.to_string(), format!("{one}{others}{no}{notes}{gate}{summary}"));

@@ -83,11 +83,19 @@ fn person(chat: &ChatId, wanted: &Wanted, record: Option<&Record>, server: &Serv
         Some(Status::InSync) => {
             let shown = server.name(chat);
             // What a person saved after us, and nobody looked at since, is no fault of ours.
-            let is_right = shown.as_deref() == Some(name) || server.is_human(chat);
+            // Nor what was accepted and not kept, where no run came to read it back: it does not count as verified.
+            let sent = record.and_then(|record| record.pushed.sent.as_ref());
+            let is_accepted = server.unkept(chat) > 0 && sent.is_some_and(|sent| sent.verified_at.is_none());
+            let is_right = shown.as_deref() == Some(name)
+                || server.is_human(chat)
+                || server.is_from_phone(chat, name)
+                || is_accepted;
             (!is_right).then(|| format!("{chat} counts as in sync with {name:?} and shows {shown:?}"))
         }
         // What becomes of a person's text is up to a person, under some policies.
         Some(Status::Parked { reason: Park::Drifted | Park::Contested }) if server.is_human(chat) => None,
+        Some(Status::Parked { reason: Park::Unkept }) if server.unkept(chat) > 0 => None,
+        Some(Status::Parked { reason: Park::Deadly }) if server.crashes() >= 3 => None,
         Some(Status::Parked { reason: Park::Refused })
             if trouble.is_some() || server.refusals(chat) >= UNCLEAR_ATTEMPTS =>
         {

@@ -34,6 +34,10 @@ pub enum Step {
     BeginRun,
     /// `Ledger::end_run`.
     EndRun,
+    /// `Ledger::append_report` and `Ledger::drop_reports`.
+    Report,
+    /// `Ledger::forget` and `Ledger::allow`.
+    Forget,
     /// Whatever only reads the ledger.
     Look,
     /// `AddressBook::update`.

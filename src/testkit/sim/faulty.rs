@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use super::director::{Director, Failed, Side, Step, begin, follow};
 use crate::{
     ChatId, ContactName, Error, InstanceId, Pace, Phone,
-    book::{AddressBook, Contact, LidPage, Page, Permit, Session},
+    book::{AddressBook, Contact, Existence, LidPage, Page, Permit, Session},
     ledger::{
         Counts, Diff, Incoming, InstanceState, Lease, Ledger, LedgerError, LedgerErrorKind, Query, RunRecord, Tally,
         Verdict, Write,
@@ -153,8 +153,8 @@ impl Ledger for FaultyLedger {
         self.take(Step::Look, self.inner.counts(instance)).await
     }
 
-    async fn begin_run(&self, instance: &InstanceId, began: Timestamp) -> Result<u64, LedgerError> {
-        self.take(Step::BeginRun, self.inner.begin_run(instance, began)).await
+    async fn begin_run(&self, instance: &InstanceId, owner: &str, began: Timestamp) -> Result<u64, LedgerError> {
+        self.take(Step::BeginRun, self.inner.begin_run(instance, owner, began)).await
     }
 
     async fn end_run(
@@ -184,6 +184,30 @@ impl Ledger for FaultyLedger {
     ) -> Result<Vec<Overwritten>, LedgerError> {
         self.take(Step::Look, self.inner.before_run(instance, run, after, limit)).await
     }
+
+    async fn append_report(&self, instance: &InstanceId, run: u64, lines: &str) -> Result<(), LedgerError> {
+        self.take(Step::Report, self.inner.append_report(instance, run, lines)).await
+    }
+
+    async fn report(&self, instance: &InstanceId, run: u64) -> Result<Vec<Box<str>>, LedgerError> {
+        self.take(Step::Look, self.inner.report(instance, run)).await
+    }
+
+    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError> {
+        self.take(Step::Report, self.inner.drop_reports(instance, up_to)).await
+    }
+
+    async fn forget(&self, instance: &InstanceId, record: &Record) -> Result<bool, LedgerError> {
+        self.take(Step::Forget, self.inner.forget(instance, record)).await
+    }
+
+    async fn forgotten(&self, instance: &InstanceId, ids: &[&str]) -> Result<Vec<bool>, LedgerError> {
+        self.take(Step::Look, self.inner.forgotten(instance, ids)).await
+    }
+
+    async fn allow(&self, instance: &InstanceId, id: &str) -> Result<bool, LedgerError> {
+        self.take(Step::Forget, self.inner.allow(instance, id)).await
+    }
 }
 
 struct FaultyDiff {
@@ -198,6 +222,21 @@ struct FaultyDiff {
 impl fmt::Debug for FaultyDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("FaultyDiff").field(&self.inner).finish()
+    }
+}
+
+impl FaultyDiff {
+    async fn apply_by(self: Box<Self>, is_whole: bool) -> Result<Vec<Write>, LedgerError> {
+        let Self { inner, ledger, director, instance, staged } = *self;
+        if begin(&*director, Step::Apply, &[]).await.map_err(fails(Step::Apply))?
+            && let Some(chat) = staged
+        {
+            slip_in(&*ledger, &instance, &[chat]).await?;
+        }
+        let lost = if is_whole { steady(inner.apply_whole()).await? } else { steady(inner.apply()).await? };
+        director.lost(lost.len());
+        follow(&*director, Step::Apply, Side::After).await.map_err(fails(Step::Apply))?;
+        Ok(lost)
     }
 }
 
@@ -228,17 +267,17 @@ impl Diff for FaultyDiff {
         take(&*self.director, Step::Look, self.inner.tally()).await
     }
 
+    async fn into_writes(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
+        let Self { inner, director, .. } = *self;
+        take(&*director, Step::Look, inner.into_writes()).await
+    }
+
     async fn apply(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
-        let Self { inner, ledger, director, instance, staged } = *self;
-        if begin(&*director, Step::Apply, &[]).await.map_err(fails(Step::Apply))?
-            && let Some(chat) = staged
-        {
-            slip_in(&*ledger, &instance, &[chat]).await?;
-        }
-        let lost = steady(inner.apply()).await?;
-        director.lost(lost.len());
-        follow(&*director, Step::Apply, Side::After).await.map_err(fails(Step::Apply))?;
-        Ok(lost)
+        self.apply_by(false).await
+    }
+
+    async fn apply_whole(self: Box<Self>) -> Result<Vec<Write>, LedgerError> {
+        self.apply_by(true).await
     }
 }
 
@@ -302,6 +341,10 @@ impl<B: AddressBook> AddressBook for FaultyBook<B> {
 
     async fn phone_of(&self, permit: Permit, lid: &ChatId) -> Result<Option<Phone>, Error> {
         self.call(Step::Read, self.inner.phone_of(permit, lid)).await
+    }
+
+    async fn exists(&self, permit: Permit, phone: &Phone) -> Result<Option<Existence>, Error> {
+        self.call(Step::Read, self.inner.exists(permit, phone)).await
     }
 
     async fn lids(&self, permit: Permit, offset: usize, limit: usize) -> Result<LidPage, Error> {

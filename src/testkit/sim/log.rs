@@ -40,6 +40,8 @@ happenings! {
     Urgent,
     /// A worker ran while another one did.
     TwoWorkers,
+    /// As many names were sent within a day as the engine may send.
+    CapReached,
     /// A request never arrived.
     LostRequest,
     /// A name was set, but the answer never came.
@@ -68,6 +70,10 @@ happenings! {
     Unclear,
     /// An answer that cannot be understood, after the name was set.
     Undecodable,
+    /// A name was acknowledged and not set.
+    Unkept,
+    /// A name was sent again that had been acknowledged and not set.
+    UnkeptRepeated,
     /// A contact that is refused for good.
     Refused,
     /// A contact that is answered 403 for good.
@@ -235,6 +241,11 @@ impl Log {
 
     pub(super) fn count(&self, what: Happening) {
         *self.told().stats.0.entry(what).or_default() += 1;
+    }
+
+    /// How often something happened.
+    pub(super) fn counted(&self, what: Happening) -> u64 {
+        self.told().stats.0.get(&what).copied().unwrap_or_default()
     }
 
     /// Notes that a promise was broken; the first time counts.

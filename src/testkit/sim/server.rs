@@ -20,7 +20,7 @@ use crate::{
     crm::CrmContact,
     ledger::{InstanceState, Ledger, Query},
     naming::Naming,
-    pace::Limiter,
+    pace::{Daily, Limiter},
     record::Record,
     testkit::lock,
     time::{Clock, Timestamp},
@@ -29,6 +29,9 @@ use crate::{
 /// What a process may still do after it was told something, because it was already on its way: the longest that a ledger delays a
 /// write, twice.
 const SLACK: Duration = Duration::from_millis(150);
+
+/// In which there are no more updates than the daily cap.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// For how long a look at the address book may be believed before a name is overwritten.
 const FRESH: Duration = Duration::from_secs(600);
@@ -65,6 +68,11 @@ struct State {
     pending: BTreeSet<(Duration, usize)>,
     /// What the CRM ever wanted somebody to be called: the row and how new its wish was.
     wishes: BTreeMap<(ChatId, String), BTreeMap<String, u64>>,
+    /// The tags that rows ever wanted persons to wear, and how new they were.
+    tags: BTreeMap<ChatId, Vec<Worn>>,
+    /// What people saved, where the engine is set to follow the phone; and the rules that tell a tag from a base.
+    saved: BTreeMap<ChatId, Vec<String>>,
+    naming: Option<Naming>,
     /// The newest wish of each row that the engine said it has taken in, and since when.
     taken_in: BTreeMap<String, (u64, Duration)>,
     /// The newest wish of each row that was sent to a chat.
@@ -79,8 +87,20 @@ struct State {
     last_failed_read: Option<Duration>,
     /// Whether the engine is set to look before it overwrites.
     expects_looks: bool,
+    /// How many names may be sent in 24 hours.
+    daily: Option<Daily>,
+    /// How far the clock of the processes was set forward.
+    ahead: Duration,
     /// How long a call that was marked may wait for its turn, behind others that were.
     turns: Duration,
+}
+
+/// A tag that a row wants a person to wear, and how new its wish is.
+#[derive(Debug)]
+struct Worn {
+    tag: Option<Box<str>>,
+    row: String,
+    version: u64,
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +136,11 @@ struct Request {
     process: usize,
     chat: ChatId,
     name: String,
+    /// Whether it is acknowledged and never takes effect.
+    is_unkept: bool,
     sent: Duration,
+    /// The same by a clock that is set forward and never back.
+    sent_by_clock: Duration,
     answered: Option<Answered>,
     /// When the process died that waited for the answer.
     left: Option<Duration>,
@@ -196,6 +220,9 @@ impl Server {
             requests: Vec::new(),
             pending: BTreeSet::new(),
             wishes: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            saved: BTreeMap::new(),
+            naming: None,
             taken_in: BTreeMap::new(),
             newest: BTreeMap::new(),
             overwritings: Vec::new(),
@@ -205,6 +232,8 @@ impl Server {
             reads: 0,
             last_failed_read: None,
             expects_looks: true,
+            daily: None,
+            ahead: Duration::ZERO,
             turns: SLACK + pace.interval() * 5,
         };
         let log = Arc::new(Log::new());
@@ -247,7 +276,24 @@ impl Server {
         self.log().count(Happening::PhoneEdit);
         self.log().tell(format_args!("phone: {chat} is saved as {name:?}"));
         let entry = Entry::new(name, true, self.now());
-        self.state().entries.insert(chat.clone(), entry);
+        let mut state = self.state();
+        state.entries.insert(chat.clone(), entry);
+        if state.naming.is_some() {
+            state.saved.entry(chat.clone()).or_default().push(name.into());
+        }
+    }
+
+    /// Says that the engine is set to follow the phone, by these rules.
+    pub(super) fn expect_phone_names(&self, naming: &Naming) {
+        self.state().naming = Some(naming.clone());
+    }
+
+    /// Whether a contact shows a text that somebody saved, with the tag of the name that the CRM wants.
+    pub(super) fn is_from_phone(&self, chat: &ChatId, wanted: &str) -> bool {
+        let state = self.state();
+        let (Some(entry), Some(naming)) = (state.entries.get(chat), &state.naming) else { return false };
+        let is_tagged = naming.parse(&entry.name).tag == naming.parse(wanted).tag;
+        is_tagged && state.rows_behind(chat, &entry.name).is_some()
     }
 
     /// What the address book shows for a contact now.
@@ -255,6 +301,11 @@ impl Server {
     pub fn name(&self, chat: &ChatId) -> Option<String> {
         self.advance();
         self.state().entries.get(chat).map(|entry| entry.name.clone())
+    }
+
+    /// How often a process died, or was told to stop for good.
+    pub(super) fn crashes(&self) -> u64 {
+        self.log().counted(Happening::CrashAtStep) + self.log().counted(Happening::CrashAtPoll)
     }
 
     /// Whether what it shows was saved by a person.
@@ -275,6 +326,16 @@ impl Server {
         self.state().expects_looks = expects;
     }
 
+    /// Says how many names the engine is set to send in 24 hours.
+    pub(super) fn expect_daily(&self, daily: Option<Daily>) {
+        self.state().daily = daily;
+    }
+
+    /// Says that the clock of the processes is set forward: nobody can tell that from time that passes.
+    pub(super) fn set_ahead(&self, by: Duration) {
+        self.state().ahead += by;
+    }
+
     /// How many names were sent so far.
     #[must_use]
     pub fn updates(&self) -> usize {
@@ -293,6 +354,8 @@ impl Server {
     pub fn wanted(&self, chat: &ChatId, row: &CrmContact, version: u64, naming: &Naming) {
         if let Ok(rendered) = naming.render(&row.first, &row.last, row.stage.as_deref()) {
             let mut state = self.state();
+            let worn = Worn { tag: rendered.tag, row: row.id.clone(), version };
+            state.tags.entry(chat.clone()).or_default().push(worn);
             state
                 .wishes
                 .entry((chat.clone(), rendered.name.full().to_owned()))
@@ -342,6 +405,18 @@ impl Server {
         let state = self.state();
         let refused = |request: &&Request| request.answered.is_some_and(|answered| answered.is_refusal);
         state.requests.iter().filter(|request| request.chat == *chat).filter(refused).count()
+    }
+
+    /// Lets names be acknowledged and not set now and then.
+    pub(super) fn forget_names(&self) {
+        self.state().weather.forget_names();
+    }
+
+    /// How many of the last requests for a contact were acknowledged and never took effect.
+    pub(super) fn unkept(&self, chat: &ChatId) -> usize {
+        let state = self.state();
+        let of_chat = state.requests.iter().rev().filter(|request| request.chat == *chat);
+        of_chat.take_while(|request| request.is_unkept).count()
     }
 
     /// Whether the API acknowledged this name of this contact to somebody who was there to hear it.
@@ -407,7 +482,6 @@ impl Server {
             now < wait.until && wait.told + SLACK < now && knows
         });
         let told = told.map(|wait| (wait.told, wait.until));
-        let refused_at = state.processes[process].refused_at.filter(|at| *at + SLACK < now);
         drop(state);
         if !early.is_zero() {
             self.log().breach("P5", format_args!("a call comes {early:?} before the pace allows it"));
@@ -416,6 +490,12 @@ impl Server {
             let left = until.saturating_sub(now);
             self.log().breach("P5", format_args!("told at {told:?} to wait, called {left:?} before that is over"));
         }
+    }
+
+    /// Holds a call to what the process was told of its token.
+    fn called_after_refusal(&self, process: usize) {
+        let now = self.now();
+        let refused_at = self.state().processes[process].refused_at.filter(|at| *at + SLACK < now);
         if let Some(at) = refused_at {
             self.log().breach("P6", format_args!("told at {at:?} that the token is refused, and called again"));
         }
@@ -433,14 +513,22 @@ impl Server {
         let now = self.now();
         let mut state = self.state();
         state.check_update(now, process, chat, name, record, self.log());
+        state.check_daily(now, self.log());
         let trouble = state.persons.get(chat).and_then(|person| person.trouble);
         let fate = state.weather.update(now, trouble);
         let id = state.requests.len();
+        let sent_by_clock = now + state.ahead;
+        let last = state.requests.iter().rev().find(|request| request.chat == *chat);
+        if last.is_some_and(|last| last.is_unkept && last.name == name) {
+            self.log().count(Happening::UnkeptRepeated);
+        }
         state.requests.push(Request {
             process,
             chat: chat.clone(),
             name: name.into(),
+            is_unkept: fate.happening == Some(Happening::Unkept),
             sent: now,
+            sent_by_clock,
             answered: None,
             left: None,
         });
@@ -664,9 +752,26 @@ impl State {
         self.check_record(chat, name, record, log);
     }
 
+    /// P5: no 24 hours hold more updates than the daily cap, this one included.
+    fn check_daily(&self, now: Duration, log: &Log) {
+        let Some(daily) = self.daily else { return };
+        let now = now + self.ahead;
+        // Of a call that was on its way for a moment the processes count the beginning.
+        let since = (now + SLACK).saturating_sub(DAY);
+        let within = self.requests.iter().filter(|request| now < DAY || request.sent_by_clock > since).count() + 1;
+        let limit = daily.limit(now.as_secs() / DAY.as_secs()) as usize;
+        if within == limit {
+            log.count(Happening::CapReached);
+        }
+        if within > limit {
+            log.breach("P5", format_args!("{within} updates within a day, of which there may be {limit}"));
+        }
+    }
+
     /// P2 and P7: somebody wanted it, and nobody is known to want something newer.
     fn check_order(&mut self, marked: Duration, chat: &ChatId, name: &str, log: &Log) {
-        let Some(rows) = self.wishes.get(&(chat.clone(), name.into())) else {
+        let saved = self.rows_behind(chat, name);
+        let Some(rows) = self.wishes.get(&(chat.clone(), name.into())).or(saved.as_ref()) else {
             return log.breach("P7", format_args!("nobody ever wanted {chat} to be called {name:?}"));
         };
         let last = self.requests.iter().rev().find(|request| request.chat == *chat);
@@ -681,6 +786,17 @@ impl State {
         if !is_in_order {
             log.breach("P2", format_args!("{chat} is called {name:?} although a newer wish was sent or taken in"));
         }
+    }
+
+    /// The rows whose tag makes this name of a text that somebody saved for the person.
+    fn rows_behind(&self, chat: &ChatId, name: &str) -> Option<BTreeMap<String, u64>> {
+        let (naming, texts) = (self.naming.as_ref()?, self.saved.get(chat)?);
+        let is_made_by = |tag: Option<&str>| {
+            texts.iter().any(|text| naming.retag(text, tag).is_ok_and(|rendered| rendered.name.is_full(name)))
+        };
+        let tags = self.tags.get(chat)?.iter().filter(|worn| is_made_by(worn.tag.as_deref()));
+        let rows: BTreeMap<_, _> = tags.map(|worn| (worn.row.clone(), worn.version)).collect();
+        (!rows.is_empty()).then_some(rows)
     }
 
     /// P9 and P10: no other name can still arrive, and nobody else is calling.
@@ -772,11 +888,19 @@ impl ServerBook {
     }
 
     async fn look(&self, what: &str, trouble: Option<Trouble>) -> Result<(), Error> {
+        self.server.called_after_refusal(self.process);
+        self.ask(what, trouble).await
+    }
+
+    /// Reads what may be read also of an instance that refuses the token: what its session is doing.
+    async fn ask(&self, what: &str, trouble: Option<Trouble>) -> Result<(), Error> {
+        let begun = self.limiter.begin();
         self.server.called(self.process, &self.gate().await);
         let (at, result) = self.server.begin_read(self.process, what, trouble);
         self.wait_for(at).await;
         self.server.read(self.process, result.as_ref().err());
-        result.inspect_err(|error| self.limiter.heed(error))
+        self.limiter.heed(begun, &result);
+        result
     }
 }
 
@@ -803,7 +927,7 @@ impl AddressBook for ServerBook {
     }
 
     fn pace(&self) -> Pace {
-        self.server.0.pace
+        self.limiter.pace()
     }
 
     async fn permit(&self) -> Result<Permit, Error> {
@@ -811,17 +935,20 @@ impl AddressBook for ServerBook {
     }
 
     async fn update(&self, _: Permit, chat: &ChatId, name: &ContactName) -> Result<(), Error> {
+        let begun = self.limiter.begin();
         let (ledger, instance) = (self.server.ledger(), self.server.instance());
         let gate = self.gate().await;
         let stored = steady(ledger.fetch(instance, Query::Chats(std::slice::from_ref(chat)))).await;
         let record = stored.unwrap_or_default().into_iter().find(|record| record.chat == *chat);
         self.server.called(self.process, &gate);
+        self.server.called_after_refusal(self.process);
         let (id, at, result) = self.server.begin(self.process, chat, name.full(), record.as_ref());
         let waiting = Waiting { server: &self.server, id };
         self.wait_for(at).await;
         self.server.answered(id, &result);
         drop(waiting);
-        result.inspect_err(|error| self.limiter.heed(error))
+        self.limiter.heed(begun, &result);
+        result
     }
 
     async fn contact(&self, _: Permit, chat: &ChatId) -> Result<Option<Contact>, Error> {
@@ -836,7 +963,7 @@ impl AddressBook for ServerBook {
     }
 
     async fn session(&self, _: Permit) -> Result<Option<Session>, Error> {
-        self.look("the session", None).await?;
+        self.ask("the session", None).await?;
         let session = Session::new(SessionStatus::Working);
         Ok(Some(match "19995550100@c.us".parse() {
             Ok(me) => session.with_me(me),

@@ -111,6 +111,8 @@ enum Mishap {
 pub(super) struct Weather {
     rng: Rng,
     is_on: bool,
+    /// Whether it now and then acknowledges a name and does not set it.
+    is_forgetful: bool,
     sky: Sky,
     until: Duration,
     /// Until when the instance is throttled, as it told a caller.
@@ -122,6 +124,7 @@ impl Weather {
         Self {
             rng: Rng::with_seed(seed),
             is_on: false,
+            is_forgetful: false,
             sky: Sky::Calm,
             until: Duration::ZERO,
             wait_until: Duration::ZERO,
@@ -134,6 +137,11 @@ impl Weather {
         if !is_on {
             (self.sky, self.wait_until) = (Sky::Calm, Duration::ZERO);
         }
+    }
+
+    /// Lets names be acknowledged and not set, as long as trouble may come.
+    pub(super) fn forget_names(&mut self) {
+        self.is_forgetful = true;
     }
 
     fn sky(&mut self, now: Duration) -> Sky {
@@ -195,6 +203,9 @@ impl Weather {
             }
             (Some(Trouble::Fails), _) if !instance_is_out => {
                 (None, latency, Err(Error::new(ErrorKind::Server).with_status(500)), Some(Happening::AlwaysFails))
+            }
+            (_, None) if self.is_on && self.is_forgetful && self.rng.u32(0..15) == 0 => {
+                (None, latency, Ok(()), Some(Happening::Unkept))
             }
             (_, None) => (Some(latency / 2), latency, Ok(()), None),
             (_, Some(mishap)) => self.befall(now, mishap, latency),

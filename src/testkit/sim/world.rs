@@ -27,9 +27,10 @@ use crate::{
     crm::{self, CrmContact, RowError},
     ledger::Ledger,
     naming::{Funnel, Naming},
+    pace::Daily,
     record::{Drift, Status},
     retry::RetryPolicy,
-    sync::{Guardrails, LookFirst, Report, SyncError},
+    sync::{Guardrails, LookFirst, Report, SyncError, Verify},
     testkit::lock,
     time::{Clock, Timestamp},
 };
@@ -45,6 +46,9 @@ struct Settings {
     max_wait: Duration,
     look_first: LookFirst,
     drift: Drift,
+    daily: Option<Daily>,
+    verify: Verify,
+    canary: Option<u64>,
     backoff: RetryPolicy,
     is_versioned: bool,
     ledger_failures: u32,
@@ -71,11 +75,25 @@ impl Settings {
                 1 => LookFirst::Always,
                 _ => LookFirst::IfPossible,
             },
-            drift: match seed % 5 {
+            drift: match seed % 7 {
                 1 => Drift::Ask,
+                2 => Drift::PhoneWins,
                 3 => Drift::IfRaw,
+                5 => Drift::ByField,
                 _ => Drift::CrmWins,
             },
+            daily: (seed % 6 == 4).then(|| {
+                let drawn = u32::try_from(seed / 6 % 24).unwrap_or_default();
+                let daily = Daily::at_most(4 + drawn % 8);
+                if drawn < 8 { daily.warm_up(2, 1.5) } else { daily }
+            }),
+            verify: match seed % 5 {
+                0 => Verify::Never,
+                1 => Verify::Sample(0.5),
+                2 | 3 => Verify::Always,
+                _ => Verify::InDoubt,
+            },
+            canary: (seed % 4 == 3).then_some(3),
             backoff: if rng.bool() { quick } else { slow },
             is_versioned: rng.u32(0..4) > 0,
             ledger_failures: u32::try_from(pick(rng, &[0, 1, 5])).unwrap_or_default(),
@@ -116,6 +134,13 @@ impl World {
         let (server_seed, crm_seed) = (rng.u64(..), rng.u64(..));
         let server = Server::new(instance, settings.pace, Arc::clone(&ledger), clock.clone(), server_seed);
         server.expect_looks(settings.look_first != LookFirst::Never);
+        if matches!(settings.drift, Drift::PhoneWins | Drift::ByField) {
+            server.expect_phone_names(&naming);
+        }
+        server.expect_daily(settings.daily);
+        if settings.verify == Verify::Always {
+            server.forget_names();
+        }
         server.log().tell(format_args!("{settings:?}"));
         let crm = Crm::new(crm_seed, naming.clone(), settings.is_versioned);
         Self {
@@ -164,6 +189,9 @@ impl World {
             .max_wait(settings.max_wait)
             .look_first(settings.look_first)
             .drift(settings.drift)
+            .daily(settings.daily)
+            .verify(settings.verify)
+            .canary(settings.canary)
             .backoff(settings.backoff.clone())
             .guardrails(Guardrails::off());
         Arc::new(Process { book, chaos, sync })
@@ -305,9 +333,10 @@ impl World {
             sleep(Duration::from_secs(60)).await;
         }
         sleep(Duration::from_secs(2)).await;
-        let millis = [2_000, 90_000, 86_400_000][self.draw(3) as usize];
+        let millis: i64 = [2_000, 90_000, 86_400_000][self.draw(3) as usize];
         self.server.log().count(Happening::ClockAhead);
         self.server.log().tell(format_args!("the clock is set forward by {millis} ms"));
+        self.server.set_ahead(Duration::from_millis(millis.unsigned_abs()));
         self.clock.shift(millis);
     }
 
@@ -327,7 +356,7 @@ impl World {
         let rows = delivery.lines.iter().map(|row| Ok(row.clone().named("PLANNED", "")));
         let plan = process.sync.plan(crm::snapshot(rows.collect::<Vec<_>>()));
         self.server.log().tell(format_args!("process {}: plan", process.book.process()));
-        if timeout(LONGEST_RUN, process.chaos.drive(self.crash(), plan)).await.is_err() {
+        if Box::pin(timeout(LONGEST_RUN, process.chaos.drive(self.crash(), plan))).await.is_err() {
             self.server.log().breach("P1", "a plan does not end");
         }
         sleep(Duration::from_millis(1)).await;
@@ -409,7 +438,10 @@ impl World {
 
     /// Runs until nothing is left to do: some times after minutes, and once after a day, when what was held is asked for again.
     async fn settle(&self) {
-        for wait in [60, 600, 600, 3_600, 3_600, 3_600, 90_000, 600, 3_600, 90_000, 600] {
+        // A cap makes days of it.
+        let days = if self.settings.daily.is_some() { 12 } else { 0 };
+        let waits = [60, 600, 600, 3_600, 3_600, 3_600, 90_000, 600, 3_600, 90_000, 600];
+        for wait in waits.into_iter().chain(std::iter::repeat_n(90_000, days)) {
             sleep(Duration::from_secs(wait)).await;
             self.run(0).await;
             if self.server.violation().is_some() {

@@ -2,6 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use wawp_contacts::{
+    record::{Park, Status},
+    sync::Retry,
+};
+
 use crate::{
     book::Fate,
     world::{World, all, chat, people},
@@ -83,4 +88,20 @@ async fn p10_a_run_that_is_dropped_while_it_saves_gives_its_lease_back_at_once()
     assert!(run.is_err(), "it is saving");
     let report = world.run(people(4, "Bob")).await;
     assert_eq!((report.summary.created, report.notes.pushed_by), (4, None), "nobody else pushes these wishes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contact_over_which_the_process_dies_three_times_is_parked_and_the_others_flow() {
+    for world in World::each().await {
+        for _ in 0..3 {
+            world.die_during_a_call().await;
+        }
+        let report = world.run(people(3, "Bob")).await;
+        assert_eq!((report.summary.created, report.summary.parked), (2, 1), "{report}");
+        assert_eq!(world.record(0).await.status, Status::Parked { reason: Park::Deadly });
+        assert_eq!(world.run(people(3, "Bob")).await.summary.calls, 0);
+        assert_eq!(world.sync().retry(Retry::All).await.unwrap(), 1);
+        assert_eq!(world.run(people(3, "Bob")).await.summary.calls, 1);
+        assert!(world.shows(3, "Bob"));
+    }
 }

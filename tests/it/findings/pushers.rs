@@ -239,3 +239,16 @@ async fn p7_a_row_that_comes_twice_by_known_privacy_ids_splits_nobody() {
         }
     }
 }
+
+/// A clock that jumps past the end of the lease during a call must not let the run spin: nothing is called without the lease.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_ahead_during_a_call_ends_neither_the_lease_nor_the_run() {
+    for world in World::each().await {
+        let clock = world.clock.clone();
+        world.book.keep(Pace::unlimited());
+        world.book.meanwhile(async move { clock.shift(3_600_000) });
+        let report = world.run(people(5, "Bob")).await;
+        assert_eq!(report.summary.created, 5, "{report}");
+        assert!(world.shows(5, "Bob"));
+    }
+}

@@ -179,11 +179,11 @@ async fn p5_a_wait_lasts_for_its_length_if_the_clock_is_set_back_before_it_begin
 async fn p5_a_worker_that_starts_again_and_again_keeps_the_pace() {
     for world in World::each().await {
         world.book.keep(Pace::every(seconds(10)).burst(1));
-        for _ in 0..5 {
+        for n in 0..5 {
             world.book.next([Fate::Hangs]);
             let sync = world.sync().look_first(LookFirst::Never);
             tokio::select! {
-                _ = sync.run(all(people(1, "Bob"))) => unreachable!("the call hangs"),
+                _ = sync.run(all([row(0, &format!("Bob {n}"))])) => unreachable!("the call hangs"),
                 () = world.book.hung.notified() => world.book.restart(),
             }
         }

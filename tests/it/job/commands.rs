@@ -5,9 +5,23 @@ use wawp_contacts::testkit::{Answer, Entry, WawpServer};
 
 use super::{Desk, Ended, assert_people, chat, end, people};
 
-const COMMANDS: [&str; 13] = [
-    "run", "plan", "adopt", "refresh", "undo", "doctor", "explain", "hold", "release", "parked", "retry", "runs",
+const COMMANDS: [&str; 16] = [
+    "run",
+    "plan",
+    "adopt",
+    "refresh",
+    "undo",
+    "doctor",
+    "explain",
+    "hold",
+    "release",
+    "forget",
+    "parked",
+    "edits",
+    "retry",
+    "runs",
     "status",
+    "completions",
 ];
 
 impl Desk {
@@ -53,8 +67,9 @@ async fn each_command_has_a_help_that_fits_80_columns_and_shows_what_it_heeds() 
         }
         let reads_crm = ["run", "plan", "adopt"].contains(&command);
         assert_eq!(help.out.contains("--crm <FILE>"), reads_crm, "{help}");
-        assert_eq!(help.out.contains("--ledger <FILE>"), command != "doctor", "{help}");
-        assert!(help.out.contains("--json"), "{help}");
+        assert_eq!(help.out.contains("--ledger <FILE>"), !["doctor", "completions"].contains(&command), "{help}");
+        assert_eq!(help.out.contains("--json"), command != "completions", "{help}");
+        assert_eq!(help.out.contains("--refused <FILE>") && help.out.contains("--map <LIST>"), reads_crm, "{help}");
     }
     assert_eq!(desk.files(), [""; 0]);
 }
@@ -66,9 +81,14 @@ async fn a_typo_is_told_what_was_meant() {
         (&["pln"][..], "a similar subcommand exists: 'plan'"),
         (&["explian", "Bob"], "a similar subcommand exists: 'explain'"),
         (&["plan", "--crmm", "x"], "a similar argument exists: '--crm'"),
-        (&["--policy", "aks"], "--policy: \"aks\" is none of crm-wins, ask, if-raw"),
-        (&["retry", "--reason", "refusd"], "is none of refused, competing, drifted, contested; did you mean refused?"),
+        (&["--policy", "aks"], "--policy: \"aks\" is none of crm-wins, phone-wins, by-field, ask, if-raw"),
+        (
+            &["retry", "--reason", "refusd"],
+            "is none of refused, competing, drifted, contested, deadly, unkept; did you mean refused?",
+        ),
         (&["retry", "--reason"], "--reason"),
+        (&["completions", "bsh"], "is none of bash, elvish, fish, powershell, zsh; did you mean bash?"),
+        (&["completions"], "not provided: <SHELL>"),
         (&["retry"], "not provided: <CONTACT|--reason <REASON>|--all>"),
         (&["retry", "Bob", "--all"], "cannot be used with"),
         (&["explain"], "not provided: <CONTACT>"),
@@ -114,8 +134,9 @@ async fn what_is_there_on_the_first_day_is_adopted_and_only_the_difference_is_wr
     let again = desk.run_at(&server, "adopt").await.with(0);
     again.says("2 entries read, 1 adopted, 1 different; 0 calls");
     let plan = desk.run_at(&server, "plan").await.with(2);
-    plan.says("~ 12025550001@c.us: \"Robert\" -> \"Bob 1\"").says("1 unchanged").says("2 calls");
-    desk.run_at(&server, "run").await.with(0).says("1 created, 1 renamed, 1 unchanged");
+    let plan = plan.says("1 name will be replaced: the address book had another one");
+    plan.says("+1 202-555-0001 crm-1 \"Robert\" -> \"Bob 1\"").says("1 stays as it is").says("2 calls");
+    desk.run_at(&server, "run").await.with(0).says("1 added, 1 renamed, 1 unchanged");
     assert_people(&server, 3, "Bob");
     desk.run_at(&server, "plan").await.with(0).says("0 calls");
 }
@@ -125,7 +146,12 @@ async fn rows_that_cannot_be_used_are_told_and_need_a_person_on_the_first_day_to
     let (desk, server) = (Desk::new(), WawpServer::start().await);
     desk.write("crm.csv", "id,first_name,phone\n1,Ada,+12025550001\n2,Bo\u{202e},none\n");
     server.seed([Entry::saved(&chat(1), "Ada")]);
-    let ended = desk.run_at(&server, "adopt").await.with(3).says("1 adopted").says("(bad_phone)");
+    let ended = desk
+        .run_at(&server, "adopt")
+        .await
+        .with(3)
+        .says("1 adopted, 0 different, 1 row cannot be used")
+        .says("a phone that cannot be right");
     assert!(!ended.out.contains('\u{202e}'), "{ended}");
 }
 
@@ -195,7 +221,7 @@ async fn a_contact_is_found_by_whatever_a_person_has_of_it() {
         &["2025550001", "--region", "US"],
     ] {
         let told = desk.ask(&server, &[&["explain"], words].concat()).await.with(0);
-        let first = "12025550001@c.us (in_sync): the address book shows the name that the CRM wants\n";
+        let first = "+1 202-555-0001: nothing to do\n  the address book shows the name that the CRM wants\n";
         assert!(told.out.starts_with(first), "{words:?}\n{told}");
         told.says("row \"crm-1\" of the CRM wants \"Bob 1\"").says("\"Bob 1\" accepted (run 1)");
     }
@@ -224,8 +250,11 @@ async fn a_name_of_several_lists_them_and_does_nothing() {
     for command in ["explain", "hold", "release", "retry"] {
         let ended = desk.ask(&server, &[command, "bob 1"]).await.with(1);
         let listed: Vec<_> = ended.out.lines().collect();
-        let rows =
-            ["+12025550001  crm-1   \"Bob 1\"", "+12025550010  crm-10  \"Bob 10\"", "+12025550011  crm-11  \"Bob 11\""];
+        let rows = [
+            "+1 202-555-0001  crm-1   \"Bob 1\"",
+            "+1 202-555-0010  crm-10  \"Bob 10\"",
+            "+1 202-555-0011  crm-11  \"Bob 11\"",
+        ];
         assert_eq!(listed, rows, "{ended}");
         ended.complains("3 contacts match \"bob 1\"; be more exact");
     }
@@ -239,17 +268,17 @@ async fn a_name_of_several_lists_them_and_does_nothing() {
 #[tokio::test]
 async fn a_contact_that_is_held_is_left_out_until_it_is_released() {
     let (desk, server) = three().await;
-    desk.ask(&server, &["hold", "crm-1"]).await.with(0).says("+12025550001 \"Bob 1\": held: no name is written");
+    desk.ask(&server, &["hold", "crm-1"]).await.with(0).says("+1 202-555-0001 \"Bob 1\": held: no name is written");
     desk.ask(&server, &["hold", "Bob 1"]).await.with(0).says("was held already");
     desk.write("crm.csv", &people(3, "Robert"));
-    desk.run_at(&server, "").await.with(3).says("2 renamed").says("1 held");
+    desk.run_at(&server, "").await.with(3).says("2 renamed").says("1 on hold");
     server.assert_contact(&chat(1), "Bob 1");
     assert_eq!(server.calls_for(&chat(1)), []);
 
     let listed = desk.ask(&server, &["parked"]).await.with(3);
-    let line = "+12025550001  crm-1  by_hand  \"Bob 1\" -> \"Robert 1\"  left as it is, because a person said so; \
-                release it to go on\n";
-    assert_eq!(listed.out, line);
+    let lines = "1 contact is left as it is: a person said so; `release` goes on with it\n  \
+                 +1 202-555-0001  crm-1  \"Bob 1\"  ->  \"Robert 1\"\n";
+    assert_eq!(listed.out, lines);
     let story = desk.ask_json(&server, &["explain", "crm-1"], 0).await;
     assert_eq!(story["status"], "held");
 
@@ -272,14 +301,13 @@ async fn what_was_refused_is_listed_and_tried_again_when_a_person_says_so() {
         let name = format!("Robert{n}");
         desk.write("crm.csv", &people(3, &name));
         server.on_update(&chat(1)).answer(Answer::invalid_param("not\u{202e} now")).once();
-        desk.run_at(&server, "").await.with(3).says("1 parked");
+        desk.run_at(&server, "").await.with(3).says("1 needs you");
         let listed = desk.ask(&server, &["parked"]).await.with(3);
-        assert!(
-            listed.out.starts_with("+12025550001  crm-1  refused  \"") && !listed.out.contains('\u{202e}'),
-            "{listed}"
-        );
-        let listed = listed.says(&format!("-> \"{name} 1\"  the server refused the name")).says("(the server said: ");
-        assert_eq!(listed.out.lines().count(), 1, "{listed}");
+        assert!(!listed.out.contains('\u{202e}'), "{listed}");
+        let listed =
+            listed.says("1 contact needs you: the server refused the name; change it in the CRM, or try again\n");
+        let listed = listed.says(&format!("-> \"{name} 1\"\n")).says("  of +1 202-555-0001 the server said: not");
+        assert_eq!(listed.out.lines().count(), 3, "{listed}");
         let waiting = desk.ask_json(&server, &["parked"], 3).await;
         let told = ["chat", "crm_ids", "wanted", "state", "reason"].map(|key| waiting[key].clone());
         assert_eq!(json!(told), json!(["12025550001@c.us", ["crm-1"], format!("{name} 1"), "parked", "refused"]));
@@ -302,12 +330,72 @@ async fn a_changed_name_waits_for_a_release() {
     desk.run_at(&server, "--policy ask").await.with(0);
     server.rename_on_phone(&chat(0), "M\u{202e}um");
     desk.run_at(&server, "refresh --policy ask").await.with(3).says("1 drifted");
-    let listed = desk.ask(&server, &["parked"]).await.with(3).says("drifted  \"M\\u{202e}um\" -> \"Bob 0\"");
+    let listed = desk
+        .ask(&server, &["parked"])
+        .await
+        .with(3)
+        .says("somebody saved another name")
+        .says("\"M\\u{202e}um\" -> \"Bob 0\"");
     assert!(!listed.out.contains('\u{202e}'), "{listed}");
     desk.ask(&server, &["retry", "crm-0"]).await.with(0).says("not tried again: somebody saved another name");
     desk.ask(&server, &["release", "crm-0"]).await.with(0).says("released: the next run writes the CRM's name");
     desk.run_at(&server, "--policy ask").await.with(0).says("1 renamed");
     server.assert_contact(&chat(0), "Bob 0");
+}
+
+#[tokio::test]
+async fn a_name_from_the_phone_stays_and_is_listed_for_the_crm() {
+    let (desk, server) = three().await;
+    server.rename_on_phone(&chat(1), "Mum");
+    let found = desk.run_at(&server, "refresh --policy phone-wins --json").await.with(0);
+    let edit = found.lines().into_iter().find(|line| line["type"] == "edit").unwrap_or_else(|| panic!("{found}"));
+    assert_eq!(
+        (&edit["crm_id"], &edit["saved"], &edit["is_taken_over"]),
+        (&json!("crm-1"), &json!("Mum"), &json!(true))
+    );
+    let run = desk.run_at(&server, "--policy phone-wins --json").await.with(0);
+    assert_eq!(run.summary()["calls"], 0, "{run}");
+    server.assert_contact(&chat(1), "Mum");
+
+    let listed = desk.ask_json(&server, &["edits"], 0).await;
+    assert_eq!((&listed["saved"], &listed["wanted"]), (&json!("Mum"), &json!("Bob 1")));
+    desk.ask(&server, &["edits"]).await.with(0).says("\"Mum\"  on the phone, and stays; the CRM has  \"Bob 1\"");
+    desk.ask(&server, &["release", "crm-1"]).await.with(0);
+    desk.ask(&server, &["edits"]).await.with(0).says("the CRM knows every name");
+    desk.run_at(&server, "--policy phone-wins").await.with(0);
+    server.assert_contact(&chat(1), "Bob 1");
+}
+
+#[tokio::test]
+async fn a_person_is_forgotten_once_somebody_says_yes_and_stays_out_until_allowed() {
+    let (desk, server) = three().await;
+    desk.write("crm.csv", &people(3, "Rob"));
+    desk.run_at(&server, "").await.with(0);
+    let shown = desk.ask(&server, &["forget", "crm-1"]).await.with(1);
+    let shown = shown.says("+1 202-555-0001 \"Rob 1\": would be forgotten, with row crm-1 of the CRM and 1 names");
+    shown.complains("nothing was forgotten yet; pass --yes");
+    assert_eq!(desk.ask_json(&server, &["forget", "crm-1"], 1).await["forgotten"], false);
+    desk.ask(&server, &["explain", "crm-1"]).await.with(0);
+
+    let done = desk.ask_json(&server, &["forget", "(202) 555-0001", "--region", "US", "--yes"], 0).await;
+    let told = ["command", "forgotten", "chats", "crm_ids", "shown", "overwritten"].map(|key| done[key].clone());
+    assert_eq!(json!(told), json!(["forget", true, ["12025550001@c.us"], ["crm-1"], "Rob 1", 1]));
+    desk.ask(&server, &["explain", "crm-1"]).await.with(1).complains("nobody is known as");
+    desk.ask(&server, &["forget", "crm-1", "--yes"]).await.with(1).complains("nobody is known as");
+    desk.ask(&server, &["forget", "+12025550001", "--yes"]).await.with(0).says("nothing was known; kept out");
+
+    server.forget_calls();
+    let refused = desk.run_at(&server, "").await.with(3).says("2 unchanged, 1 row cannot be used");
+    refused.says("1 row claims a person who was forgotten: take the row out of the CRM, or");
+    let planned = desk.run_at(&server, "plan --json").await.with(3).lines();
+    assert!(planned.iter().any(|line| line["reason"] == "forgotten" && line["crm_id"] == "crm-1"), "{planned:?}");
+
+    assert_eq!(desk.ask_json(&server, &["forget", "Bob", "--allow"], 0).await["allowed"], false);
+    desk.ask(&server, &["forget", "crm-1", "--allow"]).await.with(0).says("allowed again");
+    desk.ask(&server, &["forget", "+12025550001", "--allow"]).await.with(0).says("was not forgotten");
+    assert_eq!(server.calls(), []);
+    desk.run_at(&server, "").await.with(0).says("3 unchanged");
+    desk.ask(&server, &["explain", "crm-1"]).await.with(0);
 }
 
 #[tokio::test]
@@ -317,12 +405,12 @@ async fn runs_are_listed_newest_first_with_their_counts() {
     desk.write("crm.csv", &people(3, "Robert"));
     desk.run_at(&server, "--yes").await.with(0);
     let listed = desk.ask(&server, &["runs"]).await.with(0);
-    let lines: Vec<_> = listed.out.lines().collect();
+    let lines: Vec<_> = listed.out.lines().filter(|line| !line.starts_with(' ')).collect();
     assert_eq!(lines.len(), 3, "{listed}");
     for (line, (number, counts)) in lines.iter().zip([
-        ("3", "0 created, 3 renamed, 0 unchanged"),
+        ("3", "0 added, 3 renamed, 0 unchanged"),
         ("2", "3 entries read, 0 drifted, 0 different"),
-        ("1", "3 created, 0 renamed, 0 unchanged"),
+        ("1", "3 added, 0 renamed, 0 unchanged"),
     ]) {
         assert!(line.starts_with(&format!("{number}  20")) && line.contains(" UTC  "), "{listed}");
         assert!(line.contains(counts), "{counts}\n{listed}");
@@ -335,12 +423,47 @@ async fn runs_are_listed_newest_first_with_their_counts() {
 }
 
 #[tokio::test]
+async fn the_report_of_a_run_is_shown_again_as_text_as_json_and_as_a_page() {
+    let (desk, server) = three().await;
+    desk.write("crm.csv", &format!("{}bad,Bo,none,Lead\n", people(3, "Rob")));
+    server.on_update(&chat(1)).answer(Answer::invalid_param("not now")).once();
+    let then = desk.run_at(&server, "--json --report then.html").await.with(3);
+    let told = desk.ask(&server, &["runs", "2"]).await.with(0).says("+1 202-555-0000  crm-0  \"Bob 0\"  ->  \"Rob 0\"");
+    let told = told
+        .says("1 contact needs you")
+        .says("1 row has a phone that cannot be right")
+        .says("2 renamed")
+        .says("run 2, 20")
+        .says(", by process ");
+    assert!(!told.out.contains("Bob 0\" (new)"), "{told}");
+    let again = desk.ask(&server, &["runs", "2", "--json", "--report", "again.html"]).await.with(0);
+    let sorted = |ended: &Ended| {
+        let mut lines: Vec<_> = ended.lines().into_iter().filter(|line| line["type"] != "format").collect();
+        lines.sort_by_key(ToString::to_string);
+        lines
+    };
+    assert_eq!(sorted(&again), sorted(&then), "{again}");
+    let page = |file| std::fs::read_to_string(desk.path(file)).unwrap();
+    let without_time = |page: String| {
+        page.split("UTC").map(|part| part[..part.len().saturating_sub(30)].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(without_time(page("again.html")), without_time(page("then.html")));
+
+    desk.ask(&server, &["forget", "crm-0", "--yes"]).await.with(0);
+    let told = desk.ask(&server, &["runs", "2"]).await.with(0).says("Rob 2");
+    assert!(!told.out.contains("Rob 0") && !told.out.contains("12025550000"), "{told}");
+    desk.ask(&server, &["runs", "9"]).await.with(1).complains("there was no run 9");
+    desk.ask(&server, &["runs"]).await.with(0).says("process ");
+}
+
+#[tokio::test]
 async fn the_status_counts_the_contacts_and_tells_of_a_wait_and_of_the_last_run() {
     let (desk, server) = three().await;
     let told = desk.ask(&server, &["status"]).await.with(0);
-    let told = told.says("contacts  3: 3 in sync, 0 due, 0 held, 0 parked; 3 have a name\n");
+    let told =
+        told.says("contacts  3: 3 in sync, 0 waiting for the next run, 0 on hold, 0 that need you; 3 have a name\n");
     let told = told.says("calls     does not ask to wait\n").says("policy    crm-wins\n");
-    assert!(told.out.contains("last run  1, 20") && told.out.contains("3 created"), "{told}");
+    assert!(told.out.contains("last run  1, 20") && told.out.contains("3 added"), "{told}");
 
     desk.write("crm.csv", &people(5, "Bob"));
     server.on_any_update().answer(Answer::too_many_requests(std::time::Duration::from_secs(900))).once();
@@ -363,15 +486,15 @@ async fn the_stand_ins_records_are_found_without_any_setting() {
             .await
             .with(0)
             .says("0 entries read, 0 adopted, 0 different; 0 calls");
-        desk.run(&format!("--crm crm.csv{ledger}")).await.with(0).says("2 created");
-        desk.run(&format!("explain Bob 1{ledger}")).await.with(0).says("12025550001@c.us (in_sync)");
+        desk.run(&format!("--crm crm.csv{ledger}")).await.with(0).says("2 added");
+        desk.run(&format!("explain Bob 1{ledger}")).await.with(0).says("+1 202-555-0001: nothing to do");
         desk.run(&format!("hold crm-1{ledger}")).await.with(0).says("held");
         desk.write("crm.csv", &people(2, "Robert"));
         let run = format!("--crm crm.csv{ledger} run --json");
         assert_eq!(fields(&desk.run(&run).await.with(3).summary(), ["renamed", "held"]), [1, 1]);
         desk.run(&format!("refresh{ledger}")).await.with(0).says("2 entries read, 0 drifted");
-        desk.run(&format!("status{ledger}")).await.with(0).says("instance  stand-in").says("1 held");
-        desk.run(&format!("runs{ledger}")).await.with(0).says("1 renamed").says("2 created");
+        desk.run(&format!("status{ledger}")).await.with(0).says("instance  stand-in").says("1 on hold");
+        desk.run(&format!("runs{ledger}")).await.with(0).says("1 renamed").says("2 added");
     }
 }
 
@@ -382,7 +505,7 @@ async fn an_undo_is_shown_first_and_done_once_a_person_says_yes() {
     desk.run_at(&server, "").await.with(0);
     server.forget_calls();
     let shown = desk.run_at(&server, "undo 2").await.with(1);
-    assert!(shown.out.contains("3 names would be given back") && shown.err.contains("--yes"), "{shown}");
+    assert!(shown.out.contains("3 names will be given back") && shown.err.contains("--yes"), "{shown}");
     assert_eq!(server.calls().len(), 0);
     let page = desk.path("undo.html");
     let done = desk.run_at(&server, "undo 2 --yes --json --report undo.html").await.with(0);
@@ -393,8 +516,7 @@ async fn an_undo_is_shown_first_and_done_once_a_person_says_yes() {
     server.forget_calls();
     desk.run_at(&server, "").await.with(0);
     assert_eq!(server.calls().len(), 0, "the same wish is not pushed again");
-    let nothing = desk.run_at(&server, "undo 77 --yes --json").await.with(0);
-    assert_eq!(fields(&nothing.lines().pop().unwrap(), ["restored", "calls"]), [0, 0]);
+    desk.run_at(&server, "undo 77 --yes --json").await.with(1).complains("there was no run 77");
 }
 
 #[tokio::test]
@@ -424,4 +546,17 @@ async fn a_doctor_says_which_flags_fit_and_a_run_takes_them() {
     let well = desk.run_at(&server, &format!("doctor {} --write-test {}", flags.join(" "), chat(0))).await.with(0);
     assert!(well.out.contains("put back as it was") && well.out.contains("--credentials bearer"), "{well}");
     assert_people(&server, 2, "Bob");
+}
+
+#[tokio::test]
+async fn each_shell_has_a_script_that_completes_commands_and_flags() {
+    let desk = Desk::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = desk.run(&format!("completions {shell}")).await.with(0);
+        for word in ["sync_job", "explain", "refused", "look-first"] {
+            assert!(script.out.contains(word), "{shell}: {word}");
+        }
+        assert_eq!(script.err, "", "{shell}");
+    }
+    assert_eq!(desk.files(), [""; 0]);
 }

@@ -8,11 +8,11 @@ use super::{Desk, assert_people, chat, people};
 async fn region_reads_national_phones_and_without_it_they_are_refused() {
     let desk = Desk::new();
     desk.write("crm.csv", "id,first_name,phone\n1,Yui,090-1234-5678\n");
-    let refused = desk.run("plan --crm crm.csv").await.with(3).says("1 refused");
-    refused.says("write it with + and the country code, or pass --region (bad_phone)");
+    let refused = desk.run("plan --crm crm.csv").await.with(3).says("1 row cannot be used");
+    refused.says("write it with + and the country code, or pass --region");
     let refused = desk.run("plan --crm crm.csv --json").await.with(3);
     assert!(refused.out.contains("or pass --region\""), "{refused}");
-    desk.run("plan --crm crm.csv --region JP").await.with(2).says("+ 819012345678@c.us: \"Yui\"");
+    desk.run("plan --crm crm.csv --region JP").await.with(2).says("  +81 90-1234-5678  1  \"Yui\"");
 }
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn an_export_of_json_lines_is_known_by_its_ending() {
     for ending in ["jsonl", "ndjson", "json"] {
         let file = format!("crm.{ending}");
         desk.write(&file, r#"{"id": 1, "first_name": "Ada", "phone": "+1 202 555 0101"}"#);
-        desk.run(&format!("plan --crm {file}")).await.with(2).says("+ 12025550101@c.us: \"Ada\"");
+        desk.run(&format!("plan --crm {file}")).await.with(2).says("  +1 202-555-0101  1  \"Ada\"");
     }
 }
 
@@ -55,6 +55,29 @@ async fn rate_sets_the_pace_and_0_lifts_it() {
 }
 
 #[tokio::test]
+async fn per_day_caps_the_calls_of_all_runs_and_warm_up_those_of_a_new_number() {
+    let (desk, server) = (Desk::with_people(12, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "plan --per-day 10").await.with(2).says("12 calls: 10 today, 2 tomorrow from ");
+    let plan = desk.run_at(&server, "plan --per-day 10 --warm-up 4 --json").await.with(2);
+    let days = &plan.summary()["schedule"]["days"];
+    assert_eq!([0, 1, 2].map(|day| days[day]["calls"].as_u64()), [Some(4), Some(6), Some(2)], "{plan}");
+
+    let report = desk.run_at(&server, "--per-day 10 --warm-up 4 --json").await.with(3);
+    assert_eq!((&report.summary()["calls"], &report.summary()["gated"]), (&4.into(), &8.into()), "{report}");
+    assert!(report.summary()["resumes_at"].is_u64());
+    let next = "the calls of this day are made: run again from 20";
+    desk.run_at(&server, "--per-day 10 --warm-up 4").await.with(3).says(next).says("0 calls");
+    let ask = |command: &'static str| desk.run_at(&server, command);
+    ask("status").await.with(0).says("a day     4 calls count, the cap is spent");
+    ask("explain crm-11").await.with(0).says("the daily cap of calls is spent, and the next can be made at 20");
+    ask("--per-day 3").await.with(3).says(next);
+    ask("--per-day 10").await.with(3).says("6 added");
+    ask("").await.with(3).says(next).says("0 calls");
+    ask("--warm-up 3").await.with(1);
+    ask("--per-day 0").await.with(0).says("2 added");
+}
+
+#[tokio::test]
 async fn wait_0_leaves_the_rest_due_and_a_longer_one_finishes() {
     let (desk, server) = (Desk::with_people(4, "Bob"), WawpServer::start().await);
     server.rate_limit(2);
@@ -62,7 +85,7 @@ async fn wait_0_leaves_the_rest_due_and_a_longer_one_finishes() {
     let summary = ended.summary();
     assert_eq!((&summary["created"], &summary["gated"], &summary["calls"]), (&2.into(), &2.into(), &3.into()));
     assert!(ended.err.contains("too many calls"), "{ended}");
-    desk.run_at(&server, "--wait 30").await.with(0).says("2 created, 0 renamed, 2 unchanged");
+    desk.run_at(&server, "--wait 30").await.with(0).says("2 added, 0 renamed, 2 unchanged");
     assert_people(&server, 4, "Bob");
 }
 
@@ -84,7 +107,7 @@ async fn many_renames_stop_a_run_until_a_person_says_yes() {
 async fn a_ledger_in_memory_leaves_no_file_and_remembers_nothing() {
     let desk = Desk::with_people(2, "Bob");
     for _ in 0..2 {
-        desk.run("--crm crm.csv --ledger memory").await.with(0).says("2 created");
+        desk.run("--crm crm.csv --ledger memory").await.with(0).says("2 added");
     }
     assert_eq!(desk.files(), ["crm.csv"]);
 }
@@ -95,7 +118,7 @@ async fn the_instance_and_the_server_may_come_from_the_environment() {
     let mut job = desk.job(["--crm", "crm.csv"]);
     job.env("WAWP_BASE_URL", server.url());
     job.env("WAWP_INSTANCE_ID", server.instance().as_str()).env("WAWP_ACCESS_TOKEN", server.token());
-    super::end(job).await.with(0).says("1 created");
+    super::end(job).await.with(0).says("1 added");
     assert_people(&server, 1, "Bob");
 }
 
@@ -110,7 +133,7 @@ async fn an_instance_and_a_token_mean_wawp_itself_and_the_first_line_says_so() {
     };
     let ended = job(&[]).await.with(0);
     assert_eq!(ended.out.lines().next(), Some("the server is https://api.wawp.net, the instance shop"), "{ended}");
-    let ended = ended.says("plan: 20 to create, 0 to rename, 0 unchanged, 0 refused; no call here, a run pushes them");
+    let ended = ended.says("plan: 20 contacts will be added, 0 renamed, 0 stay as they are, 20 rows without a tag for their stage; no call here, a run pushes them");
     assert!(!ended.out.contains("20 calls"), "no call is planned\n{ended}");
     assert_eq!(job(&["--json"]).await.with(0).lines()[0]["server"], "https://api.wawp.net");
     let ended = job(&["--base-url", "http://127.0.0.1:1"]).await.with(0);
@@ -122,7 +145,7 @@ async fn what_was_only_taken_in_is_pushed_by_the_next_run() {
     let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
     desk.run_at(&server, "--intake-only").await.with(0).says("3 waiting");
     assert_eq!((server.reads(), server.calls()), (0, vec![]));
-    desk.run_at(&server, "").await.with(0).says("3 created");
+    desk.run_at(&server, "").await.with(0).says("3 added");
     assert_people(&server, 3, "Bob");
 }
 
@@ -130,7 +153,7 @@ async fn what_was_only_taken_in_is_pushed_by_the_next_run() {
 async fn one_call_is_no_plural_and_a_short_time_is_no_zero() {
     let desk = Desk::with_people(1, "Bob");
     let ended = desk.run("--crm crm.csv").await.with(0);
-    ended.says("; 1 call, less than a second\n").says("; 1 call, 0.");
+    ended.says("; 1 call, less than a second\n").says("run 1: 1 added, 0 renamed, 0 unchanged, ").says("; 1 call, ");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use wawp_contacts::testkit::{Answer, WawpServer};
 
 use super::{Desk, Ended};
 
-const SUMMARY: [&str; 19] = [
+const SUMMARY: [&str; 20] = [
     "type",
     "created",
     "renamed",
@@ -19,6 +19,7 @@ const SUMMARY: [&str; 19] = [
     "left",
     "shortened",
     "untagged",
+    "verified",
     "calls",
     "seconds",
     "run",

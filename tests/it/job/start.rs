@@ -10,11 +10,15 @@ use super::{Desk, chat, end, people};
 async fn a_first_run_needs_no_set_up_and_a_second_makes_no_call() {
     let desk = Desk::new();
     let first = desk.run("--rate 0").await.with(3);
-    let first = first.says("using the stand-in server inside this job").says("45 to create").says("45 created");
-    let first = first.says("+ 12025550103@c.us: \"Bob [Lead]\" (new)");
+    let first = first
+        .says("using the stand-in server inside this job")
+        .says("45 contacts will be added")
+        .says("45 contacts added");
+    let first =
+        first.says("  +1 202-555-0103    7007  \"Bob [Lead]\"\n").says("run 1: 45 added, 0 renamed, 0 unchanged");
     assert!(!first.out.contains("which no tag is set for"), "each stage of the sample has a tag\n{first}");
     assert_eq!(first.err, "", "{first}");
-    desk.run("").await.with(3).says("45 unchanged, 15 refused, 0 parked, 0 waiting").says("; 0 calls");
+    desk.run("").await.with(3).says("45 unchanged, 15 rows cannot be used, 2 older rows left out;").says("; 0 calls");
     assert!(desk.files().contains(&"sync_job.ledger".to_owned()), "{:?}", desk.files());
 }
 
@@ -22,16 +26,16 @@ async fn a_first_run_needs_no_set_up_and_a_second_makes_no_call() {
 async fn a_plan_says_2_before_a_run_and_0_after_and_writes_nothing() {
     let desk = Desk::with_people(3, "Bob");
     for _ in 0..2 {
-        desk.run("plan --crm crm.csv").await.with(2).says("+ 12025550000@c.us: \"Bob 0\"").says("3 calls");
+        desk.run("plan --crm crm.csv").await.with(2).says("  +1 202-555-0000  crm-0  \"Bob 0\"\n").says("3 calls");
     }
-    desk.run("run --crm crm.csv --rate 0").await.with(0).says("3 created");
+    desk.run("run --crm crm.csv --rate 0").await.with(0).says("3 added");
     desk.run("plan --crm crm.csv").await.with(0).says("0 calls");
 }
 
 #[tokio::test]
 async fn a_clean_export_ends_with_0_again_and_again() {
     let desk = Desk::with_people(3, "Bob");
-    desk.run("--crm crm.csv --rate 0").await.with(0).says("3 created");
+    desk.run("--crm crm.csv --rate 0").await.with(0).says("3 added");
     desk.run("--crm crm.csv --rate 0").await.with(0).says("3 unchanged").says("; 0 calls");
     desk.write("crm.csv", &people(3, "Robert"));
     desk.run("--crm crm.csv --rate 0").await.with(0).says("3 renamed").says("; 3 calls");
@@ -65,7 +69,7 @@ async fn a_reader_that_goes_away_stops_no_run_half_way() {
         let ended = super::ended(job).await.with(0);
         assert_eq!(ended.err.matches("panicked").count(), 0, "{ended}");
         let plan = format!("plan --crm crm.csv --ledger {ledger}");
-        end(desk.job(plan.split_whitespace())).await.with(0).says("5 unchanged");
+        end(desk.job(plan.split_whitespace())).await.with(0).says("5 stay as they are");
     }
 }
 
@@ -93,10 +97,10 @@ async fn each_job_line_of_the_readme_does_what_is_said_of_it() {
         job.env("WAWP_INSTANCE_ID", server.instance().as_str()).env("WAWP_ACCESS_TOKEN", server.token());
         end(job)
     };
-    run(0).await.with(2).says("+ 12025550000@c.us: \"Bob 0 [Lead]\"");
-    run(1).await.with(0).says("2 created");
+    run(0).await.with(2).says("  +1 202-555-0000  crm-0  \"Bob 0 [Lead]\"\n");
+    run(1).await.with(0).says("2 added");
     let calls = server.calls().len();
-    run(2).await.with(0).says("1 to rename");
+    run(2).await.with(0).says("0 contacts will be added, 1 renamed");
     assert_eq!(server.calls().len(), calls, "the third takes in only");
     desk.write(
         "contacts.csv",

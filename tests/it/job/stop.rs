@@ -15,7 +15,7 @@ use super::{Desk, assert_people, chat, ended, until, until_calls};
 const HANGS: Duration = Duration::from_secs(20);
 
 /// What a run says that was told to stop before its rows took effect.
-const NOTHING_TOOK_EFFECT: &str = "told to stop before any row took effect; run again";
+const NOTHING_TOOK_EFFECT: &str = "stopped before any row took effect; run again to go on";
 
 async fn signal(job: &Child, signal: &str) {
     let id = job.id().expect("the job is still there").to_string();
@@ -53,12 +53,12 @@ async fn ctrl_c_makes_no_new_call_and_keeps_the_answers_in_flight() {
         until_calls(&server, in_flight).await;
         signal(&job, "-INT").await;
         let ended = ended(job).await.with(3).says("stopping: no new call");
-        let ended = ended.says(&format!("{in_flight} created, ")).says(&format!("{} waiting", 12 - in_flight));
-        let ended = ended.says(&format!("told to stop; run again for the {} that wait\n", 12 - in_flight));
+        let ended = ended.says(&format!("{in_flight} added, ")).says(&format!("{} waiting", 12 - in_flight));
+        let ended = ended.says(&format!("stopped; run again to go on with the {} contacts left\n", 12 - in_flight));
         assert!(!ended.out.contains("12 of 12"), "what waits is not done\n{ended}");
         assert_eq!((server.calls().len(), ended.err.as_str()), (in_flight, ""), "{ended}");
 
-        desk.run_at(&server, "").await.with(0).says(&format!("{} created", 12 - in_flight));
+        desk.run_at(&server, "").await.with(0).says(&format!("{} added", 12 - in_flight));
         assert_people(&server, 12, "Bob");
         assert_repeats(&server, 12, 0);
     }
@@ -81,7 +81,7 @@ async fn ctrl_c_ends_a_wait_for_an_instance_that_may_not_be_called() {
     ended(job).await.with(3);
     assert_eq!((server.reads(), server.calls()), (asked, vec![]));
     server.log_in();
-    desk.run_at(&server, "").await.with(0).says("3 created");
+    desk.run_at(&server, "").await.with(0).says("3 added");
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn ctrl_c_ends_a_wait_half_way_and_says_how_many_wait() {
     while !lines.next_line().await.unwrap().expect("a word about waiting").starts_with("waiting") {}
     signal(&job, "-TERM").await;
     while lines.next_line().await.unwrap().expect("a word about stopping")
-        != "told to stop; run again for the 2 that wait"
+        != "stopped; run again to go on with the 2 contacts left"
     {}
     ended(job).await.with(3);
     assert_eq!(server.calls().len(), 2);
@@ -159,9 +159,9 @@ async fn one_signal_ends_a_job_whose_export_stalls_and_none_of_its_rows_takes_ef
     let header = "id,first_name,phone\n1,Bob,+12025550000\n2,Ada";
     for (flags, text, name, words) in [
         ("", header, "-TERM", NOTHING_TOOK_EFFECT),
-        ("--json", header, "-INT", "told to stop; run again"),
-        ("", "id,first", "-TERM", "told to stop before the first row could be read"),
-        ("--intake-only", header, "-INT", "told to stop; none of the rows took effect"),
+        ("--json", header, "-INT", NOTHING_TOOK_EFFECT),
+        ("", "id,first", "-TERM", "stopped before the first row could be read"),
+        ("--intake-only", header, "-INT", "stopped; none of the rows took effect"),
     ] {
         let (desk, server) = (Desk::new(), WawpServer::start().await);
         assert!(std::process::Command::new("mkfifo").arg(desk.path("crm.csv")).status().unwrap().success());
@@ -180,7 +180,7 @@ async fn one_signal_ends_a_job_whose_export_stalls_and_none_of_its_rows_takes_ef
 
         std::fs::remove_file(desk.path("crm.csv")).unwrap();
         desk.write("crm.csv", "id,first_name,phone\n3,Cy,+12025550003\n");
-        desk.run_at(&server, "--changes").await.with(0).says("1 created, 0 renamed, 0 unchanged");
+        desk.run_at(&server, "--changes").await.with(0).says("1 added, 0 renamed, 0 unchanged");
     }
 }
 

@@ -197,10 +197,12 @@ impl Progress {
             is_repeat = !self.fresh.insert(crm_id.into());
         }
         let holder = view.holder(crm_id, staged, contact)?;
-        let target = match &holder {
-            Some(holder) if holder.answers_to(&row.contact.chat) => None,
-            _ => view.resolve(&row.contact.chat)?,
-        };
+        let is_holders = holder.as_ref().is_some_and(|holder| holder.answers_to(&row.contact.chat));
+        let target = if is_holders { None } else { view.resolve(&row.contact.chat)? };
+        let is_unknown = !is_holders && target.is_none();
+        if (is_unknown && view.marks.has(row.contact.chat.as_str())?) || (holder.is_none() && view.marks.has(crm_id)?) {
+            return Ok(Verdict::Forgotten);
+        }
         Ok(Verdict::Changed { holder: holder.map(Box::new), target: target.map(Box::new), is_repeat })
     }
 

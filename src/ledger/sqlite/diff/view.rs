@@ -7,7 +7,7 @@ use crate::{
     crm::RowDigest,
     ledger::{
         Write,
-        sqlite::{fault::Fault, record::read},
+        sqlite::{fault::Fault, forget::Marks, record::read},
     },
     record::{Overwritten, Record},
 };
@@ -46,6 +46,7 @@ pub(super) fn parse(row: &Row<'_>) -> Result<Write, Fault> {
 /// The records as a session sees them: the staged ones in place of the stored.
 pub(super) struct View<'c> {
     instance: Option<i64>,
+    pub(super) marks: Marks<'c>,
     has_staged: bool,
     has_gone: bool,
     /// Whether any record has any, stored or staged.
@@ -64,6 +65,7 @@ impl<'c> View<'c> {
         let sql = "SELECT EXISTS (SELECT 1 FROM alias WHERE instance = ?1)";
         Ok(Self {
             instance: progress.id,
+            marks: Marks::new(connection, progress.id),
             has_staged: progress.staged > 0,
             has_gone: progress.has_gone,
             has_aliases: progress.has_aliases

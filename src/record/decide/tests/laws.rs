@@ -43,7 +43,7 @@ fn status() -> impl Strategy<Value = Status> + Clone {
         Just(Status::InSync),
         moment().prop_map(|at| Status::Due { at }),
         moment().prop_map(|since| Status::Held { reason: Hold::NoPhone, since }),
-        select(vec![Park::Refused, Park::Competing, Park::Drifted, Park::Contested])
+        select(vec![Park::Refused, Park::Competing, Park::Drifted, Park::Contested, Park::Unkept])
             .prop_map(|reason| Status::Parked { reason }),
     ]
 }
@@ -56,7 +56,7 @@ fn pushed() -> impl Strategy<Value = Pushed> + Clone {
     let failure = (any_wish(), 0..9_u32, 0..9_u32, moment(), some.clone(), select(ErrorKind::ALL.to_vec())).prop_map(
         |(wish, attempts, unclear, at, retry_at, kind)| {
             let wish = wish.name.fingerprint();
-            LastFailure { wish, attempts, unclear, at, retry_at, kind, message: None }
+            LastFailure { wish, attempts, unclear, deaths: 0, at, retry_at, kind, message: None }
         },
     );
     let flips = prop::option::weighted(
@@ -67,8 +67,17 @@ fn pushed() -> impl Strategy<Value = Pushed> + Clone {
             times,
         }),
     );
-    (prop::option::of(sent), prop::option::of(doubt), some, prop::option::of(failure), flips)
-        .prop_map(|(sent, in_doubt, late_until, failure, flips)| Pushed { sent, in_doubt, late_until, failure, flips })
+    (prop::option::of(sent), prop::option::of(doubt), some, prop::option::of(failure), flips).prop_map(
+        |(sent, in_doubt, late_until, failure, flips)| Pushed {
+            sent,
+            in_doubt,
+            late_until,
+            failure,
+            flips,
+            before: Vec::new(),
+            calling: None,
+        },
+    )
 }
 
 pub(super) fn any_record() -> impl Strategy<Value = Record> + Clone {
@@ -109,19 +118,21 @@ fn any_event() -> impl Strategy<Value = Event> + Clone {
         4 => (any_claim(), any::<bool>()).prop_map(|(claim, urgent)| Event::Claimed { claim, urgent }),
         1 => select(vec!["a", "b", "c"]).prop_map(|id| Event::Unclaimed { crm_id: id.into() }),
         2 => (name(), prop::option::of(moment())).prop_map(|(name, at)| Event::Seen { name, at }),
+        1 => name().prop_map(|name| Event::Unkept { name, blame: Blame::Contact }),
         1 => Just(Event::PhoneUnknown),
         6 => Just(Event::Begin { run: 3 }),
         1 => Just(Event::Cancel),
         2 => Just(Event::Acknowledged),
         3 => any_failure().prop_map(Event::Failed),
         1 => Just(Event::ClockSetBack),
+        1 => Just(Event::Died { run: 3 }),
         2 => select(vec![Event::Hold, Event::Release, Event::Retry, Event::Adopted, Event::PolicyChanged]),
         1 => select(vec![1_u64, 3]).prop_map(|run| Event::Undo { run, name: wish("Mum").name }),
     ]
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> + Clone {
-    let drift = select(vec![Drift::CrmWins, Drift::Ask, Drift::IfRaw]);
+    let drift = select(vec![Drift::CrmWins, Drift::PhoneWins, Drift::ByField, Drift::Ask, Drift::IfRaw]);
     (duration(), duration(), duration(), 0..4_u32, drift, 0..3_u32).prop_map(
         |(deadline, base, ceiling, unclear_attempts, drift, most_flips)| Policy {
             deadline,
@@ -129,6 +140,7 @@ fn any_policy() -> impl Strategy<Value = Policy> + Clone {
             unclear_attempts,
             drift,
             most_flips,
+            ..Policy::default()
         },
     )
 }
@@ -198,7 +210,7 @@ proptest! {
         prop_assert_eq!(decision.is_changed, decision.record != record);
         prop_assert_eq!(decision.record.revision, record.revision, "the ledger counts, not the decision");
         prop_assert_eq!(&decision.record.chat, &record.chat);
-        prop_assert!(decision.effects.len() <= 1);
+        prop_assert!(decision.effects.len() <= 2);
     }
 
     #[test]
@@ -293,7 +305,9 @@ proptest! {
             prop_assert_eq!(&next.seen, &record.seen);
         }
         if matches!(event, Event::Seen { .. }) {
-            prop_assert_eq!(next.pushed.failure, record.pushed.failure);
+            // That a name is not kept was seen, and so is that it is.
+            let others = |failure: &LastFailure| failure.kind != ErrorKind::Unkept;
+            prop_assert_eq!(next.pushed.failure.filter(others), record.pushed.failure.filter(others));
         }
     }
 

@@ -128,7 +128,9 @@ proptest! {
     #[test]
     fn merging_is_total_and_touches_no_mark(one in any_record(), other in any_record(), now: u64) {
         let merged = merge(&one, other.clone(), Timestamp(now));
-        prop_assert_eq!(&merged.pushed.sent, &one.pushed.sent);
+        // What was seen under the other id may verify what was sent, and changes nothing else about it.
+        let sent = |record: &Record| record.pushed.sent.clone().map(|sent| Sent { verified_at: None, ..sent });
+        prop_assert_eq!(sent(&merged), sent(&one));
         // What is seen once no request can take effect any more may answer for all of them.
         let answers = |doubt: &InDoubt| {
             other.chat.is_lid() && other.seen.as_ref().is_some_and(|seen| seen.at >= doubt.until)
@@ -138,5 +140,21 @@ proptest! {
         prop_assert!(merged.answers_to(&one.chat) && merged.answers_to(&other.chat));
         prop_assert!(!merged.aliases.contains(&merged.chat));
         prop_assert_eq!(merged.revision, one.revision);
+    }
+
+    /// Whatever two records are joined, taking the other one out again gives both back: who claims whom, and what was pushed and seen.
+    #[test]
+    fn unmerge_restores_what_was_joined(one in any_record(), other in any_record(), now: u64) {
+        let other = Record { chat: "551161247467@c.us".parse().unwrap(), ..other };
+        prop_assume!(one.chat != other.chat);
+        prop_assume!(one.claims.iter().all(|claim| other.claim(&claim.crm_id).is_none()));
+        let claims = |record: &Record| record.claims.iter().map(|claim| claim.crm_id.clone()).collect::<Vec<_>>();
+        let (left, back) = unmerge(&merge(&one, other.clone(), Timestamp(now)), &other.chat, &policy(), Timestamp(now)).unwrap();
+        prop_assert_eq!((claims(&left), claims(&back)), (claims(&one), claims(&other)));
+        prop_assert_eq!((&left.chat, &left.aliases, &left.joined), (&one.chat, &one.aliases, &one.joined));
+        prop_assert_eq!((&back.chat, &back.pushed.sent, &back.seen), (&other.chat, &other.pushed.sent, &other.seen));
+        prop_assert_eq!((&left.pushed.sent, &left.seen), (&one.pushed.sent, &one.seen));
+        prop_assert_eq!(back.revision, 0, "it is stored anew");
+        prop_assert_eq!(unmerge(&left, &other.chat, &policy(), Timestamp(now)), None);
     }
 }

@@ -17,12 +17,14 @@ pub(super) enum Group {
     /// Renames of which only the number is known.
     Other,
     PutBack,
+    /// Names from the phone that lack the tag.
+    FromPhone,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Stage, Self::Name, Self::TakenOver, Self::Rules, Self::New, Self::Other, Self::PutBack];
-    pub(super) const RENAMES: [Self; 4] = [Self::Stage, Self::Name, Self::TakenOver, Self::Rules];
+    pub(super) const ALL: [Self; 8] =
+        [Self::Stage, Self::Name, Self::TakenOver, Self::Rules, Self::FromPhone, Self::New, Self::Other, Self::PutBack];
+    pub(super) const RENAMES: [Self; 5] = [Self::Stage, Self::Name, Self::TakenOver, Self::Rules, Self::FromPhone];
 
     pub(super) fn of(change: &Change) -> Self {
         match (change.action, change.cause) {
@@ -32,6 +34,7 @@ impl Group {
             (Action::Rename, Cause::New) => Self::TakenOver,
             (Action::Rename, Cause::Rules) => Self::Rules,
             (Action::Rename, Cause::Undo) => Self::PutBack,
+            (Action::Rename, Cause::Phone) => Self::FromPhone,
         }
     }
 
@@ -85,6 +88,13 @@ impl Group {
                 ["to put back", "put back"],
                 ["Names to put back", "Names put back"],
                 "Each contact gets the name again that it had before the run that is undone.",
+            ),
+            Self::FromPhone => (
+                "name from the phone",
+                "names from the phone",
+                ["to tag", "tagged"],
+                ["Names from the phone to tag", "Names from the phone tagged"],
+                "A person saved another name on the phone: it stays, with the tag of the CRM.",
             ),
         };
         let (verb, title) = if is_plan { (planned, will) } else { (done, did) };

@@ -29,6 +29,10 @@ pub(super) fn of_refusal(reason: RefusalReason) -> (&'static str, &'static str) 
         RefusalReason::DuplicateIdentity => {
             ("Several rows for one person", "Merge these rows in the CRM. Until then none of them is used.")
         }
+        RefusalReason::Forgotten => (
+            "Rows of persons who were forgotten",
+            "Take the row out of the CRM; or, if the person may be known again, allow that.",
+        ),
     }
 }
 
@@ -39,6 +43,8 @@ pub(super) fn of_parked(reason: Park, kind: Option<ErrorKind>) -> (String, &'sta
         (Park::Refused, None) => "Parked: refused".into(),
         (Park::Competing, _) => "Parked: several rows claim one person".into(),
         (Park::Drifted, _) => "Parked: somebody saved another name".into(),
+        (Park::Deadly, _) => "Parked: the job died over it three times".into(),
+        (Park::Unkept, _) => "Parked: accepted, and the address book does not show it".into(),
         (Park::Contested, _) => "Parked: somebody saves another name again and again".into(),
     };
     let fix = match kind.map(ErrorKind::class) {
@@ -57,6 +63,7 @@ pub(super) fn of_parked(reason: Park, kind: Option<ErrorKind>) -> (String, &'sta
 pub(super) fn of_held(reason: Hold) -> (&'static str, &'static str) {
     let title = match reason {
         Hold::NoPhone => "Held: no phone is known",
+        Hold::NotOnWhatsApp => "Held: the number is not on WhatsApp",
         Hold::ByHand => "Held: a person said to leave them",
     };
     (title, reason.advice())
@@ -117,6 +124,8 @@ pub(super) fn of_guardrail(guardrail: &Guardrail) -> &'static str {
         }
         Guardrail::RefusedRows { .. } => "Look at the columns of the export: one may be missing or named differently.",
         Guardrail::StaleRows { .. } => "Look at the version column of the export: it may count in another unit.",
+        Guardrail::Untagged { .. } => "Set a tag for each stage, or list those that show none.",
+        Guardrail::Shortened { .. } => "Shorten the names in the CRM, or allow longer ones.",
         Guardrail::OtherAccount { .. } => {
             "Check which phone is linked to the instance. If the other account is meant, let one run go on."
         }
