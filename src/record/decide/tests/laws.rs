@@ -43,7 +43,7 @@ fn status() -> impl Strategy<Value = Status> + Clone {
         Just(Status::InSync),
         moment().prop_map(|at| Status::Due { at }),
         moment().prop_map(|since| Status::Held { reason: Hold::NoPhone, since }),
-        select(vec![Park::Refused, Park::Competing, Park::Drifted, Park::Contested, Park::Unkept])
+        select(vec![Park::Refused, Park::Competing, Park::Drifted, Park::Contested, Park::Unkept, Park::Deadly])
             .prop_map(|reason| Status::Parked { reason }),
     ]
 }
@@ -53,12 +53,11 @@ fn pushed() -> impl Strategy<Value = Pushed> + Clone {
     let sent = (any_wish(), moment()).prop_map(|(wish, at)| Sent { wish, run: 1, at, verified_at: None });
     let doubt = (any_wish(), moment(), moment(), some.clone())
         .prop_map(|(wish, since, until, earlier_until)| InDoubt { wish, run: 2, since, until, earlier_until });
-    let failure = (any_wish(), 0..9_u32, 0..9_u32, moment(), some.clone(), select(ErrorKind::ALL.to_vec())).prop_map(
-        |(wish, attempts, unclear, at, retry_at, kind)| {
+    let failure = (any_wish(), (0..9_u32, 0..9_u32, 0..4_u32), moment(), some.clone(), select(ErrorKind::ALL.to_vec()))
+        .prop_map(|(wish, (attempts, unclear, deaths), at, retry_at, kind)| {
             let wish = wish.name.fingerprint();
-            LastFailure { wish, attempts, unclear, deaths: 0, at, retry_at, kind, message: None }
-        },
-    );
+            LastFailure { wish, attempts, unclear, deaths, at, retry_at, kind, message: None }
+        });
     let flips = prop::option::weighted(
         0.3,
         (name(), moment(), 0..6_u32).prop_map(|(name, since, times)| Flips {
@@ -67,15 +66,17 @@ fn pushed() -> impl Strategy<Value = Pushed> + Clone {
             times,
         }),
     );
-    (prop::option::of(sent), prop::option::of(doubt), some, prop::option::of(failure), flips).prop_map(
-        |(sent, in_doubt, late_until, failure, flips)| Pushed {
+    let before = prop::collection::vec(name().prop_map(Option::unwrap_or_default), 0..3);
+    let calling = prop::option::weighted(0.3, 1..4_u64);
+    (prop::option::of(sent), prop::option::of(doubt), some, prop::option::of(failure), flips, before, calling).prop_map(
+        |(sent, in_doubt, late_until, failure, flips, before, calling)| Pushed {
             sent,
             in_doubt,
             late_until,
             failure,
             flips,
-            before: Vec::new(),
-            calling: None,
+            before,
+            calling,
         },
     )
 }
@@ -88,12 +89,26 @@ pub(super) fn any_record() -> impl Strategy<Value = Record> + Clone {
         is_ours,
     });
     let held = prop::option::weighted(0.2, moment().prop_map(|since| Held { since }));
+    let checked =
+        prop::option::weighted(0.2, (any::<bool>(), moment()).prop_map(|(exists, at)| Checked { exists, at }));
+    let source = select(vec![Source::Phone, Source::Undo { run: 1 }]);
+    let substitute = prop::option::weighted(0.2, (any_wish(), source));
     let claims = prop::collection::vec(any_claim(), 0..3);
-    (chat(), claims, pushed(), prop::option::of(seen), held, status(), any::<u64>()).prop_map(
-        |(chat, mut claims, pushed, seen, held, status, revision)| {
+    let persons = (prop::option::of(seen), held, checked, substitute);
+    (chat(), claims, pushed(), persons, status(), any::<u64>()).prop_map(
+        |(chat, mut claims, pushed, (seen, held, checked, substitute), status, revision)| {
             claims.sort_by(|one, other| one.crm_id.cmp(&other.crm_id));
             claims.dedup_by(|one, other| one.crm_id == other.crm_id);
-            Record { claims, pushed, seen, held, status, revision, ..Record::new(chat) }
+            // One stands in place of what a row wants.
+            let over = claims.first().and_then(|claim| claim.wish.clone());
+            let substitute = substitute.zip(over).map(|((wish, source), over)| {
+                let over = match source {
+                    Source::Phone => over.base.fingerprint(),
+                    _ => over.name.fingerprint(),
+                };
+                Substitute { wish, over, source }
+            });
+            Record { claims, pushed, seen, held, checked, substitute, status, revision, ..Record::new(chat) }
         },
     )
 }
@@ -117,9 +132,18 @@ fn any_event() -> impl Strategy<Value = Event> + Clone {
     prop_oneof![
         4 => (any_claim(), any::<bool>()).prop_map(|(claim, urgent)| Event::Claimed { claim, urgent }),
         1 => select(vec!["a", "b", "c"]).prop_map(|id| Event::Unclaimed { crm_id: id.into() }),
+        20 => any_event_of_others(),
+    ]
+}
+
+/// Events of the pusher, of observers and of persons.
+fn any_event_of_others() -> impl Strategy<Value = Event> + Clone {
+    prop_oneof![
         2 => (name(), prop::option::of(moment())).prop_map(|(name, at)| Event::Seen { name, at }),
         1 => name().prop_map(|name| Event::Unkept { name, blame: Blame::Contact }),
         1 => Just(Event::PhoneUnknown),
+        1 => any::<bool>().prop_map(|exists| Event::Checked { exists }),
+        1 => Just(Event::AccountChanged),
         6 => Just(Event::Begin { run: 3 }),
         1 => Just(Event::Cancel),
         2 => Just(Event::Acknowledged),
@@ -149,10 +173,7 @@ fn any_policy() -> impl Strategy<Value = Policy> + Clone {
 fn story() -> impl Strategy<Value = Vec<(Event, u64)>> {
     let claimed = select(NAMES.to_vec()).prop_map(|name| Event::claimed("7", wish(name)));
     let event = prop_oneof![4 => claimed, 1 => any_claim().prop_map(|claim| Event::Claimed { claim, urgent: false }), 1 =>
-    select(vec!["a", "b", "c", "7"]).prop_map(|id| Event::Unclaimed { crm_id: id.into() }), 8 => any_event().prop_filter(
-        "of the pusher or of observers",
-        |event| !matches!(event, Event::Claimed { .. } | Event::Unclaimed { .. }),
-    )];
+    select(vec!["a", "b", "c", "7"]).prop_map(|id| Event::Unclaimed { crm_id: id.into() }), 8 => any_event_of_others()];
     prop::collection::vec((event, 0..60_u64), 1..40)
 }
 
@@ -177,10 +198,15 @@ fn assert_status_follows(record: &Record, now: Timestamp) {
             } else if let Some(Held { since }) = record.held {
                 assert_eq!(record.status, Status::Held { reason: Hold::ByHand, since });
                 "held"
+            } else if let Some(Checked { exists: false, at }) = record.checked.filter(|_| !record.is_known()) {
+                assert_eq!(record.status, Status::Held { reason: Hold::NotOnWhatsApp, since: at });
+                "held"
             } else if matches!(record.status, Status::Held { .. }) {
                 assert!(record.chat.is_lid());
                 "held"
-            } else if is_contested || record.failure().is_some_and(|failure| failure.retry_at.is_none()) {
+            } else if is_contested
+                || record.failure().is_some_and(|failure| failure.retry_at.is_none() || failure.deaths >= 3)
+            {
                 "parked"
             } else {
                 let foreign = pushed.in_doubt.as_ref().filter(|doubt| !is_same(&doubt.wish)).map(|doubt| doubt.until);
@@ -237,7 +263,9 @@ proptest! {
     fn the_order_of_different_rows_does_not_matter(
         record in any_record(), one in any_claim(), other in any_claim(), now in moment(),
     ) {
-        prop_assume!(one.crm_id != other.crm_id);
+        let one = Claim { crm_id: "d".into(), ..one };
+        // What stands in place of a wish outlives that rows compete, but not that its own changes.
+        let record = Record { substitute: None, ..record };
         let claimed = |claim: &Claim| Event::Claimed { claim: claim.clone(), urgent: false };
         let there = after(&after(&record, claimed(&one), now), claimed(&other), now);
         let back = after(&after(&record, claimed(&other), now), claimed(&one), now);
@@ -279,6 +307,7 @@ proptest! {
                 prop_assert_eq!(sent(&next), sent(&record));
                 prop_assert!(next.pushed.sent.map(|sent| sent.at) <= record.pushed.sent.map(|sent| sent.at));
             }
+            Event::AccountChanged => prop_assert_eq!(next.pushed.sent, None, "it was sent to another address book"),
             Event::Adopted if record.pushed.sent.is_none() => {
                 let shown = record.wanted().filter(|wish| record.seen.is_some() && record.shows(&wish.name));
                 prop_assert!(next.pushed.sent.is_none_or(|sent| Some(&sent.wish) == shown), "nothing but what is shown");
@@ -296,7 +325,8 @@ proptest! {
         let is_crm = matches!(event, Event::Claimed { .. } | Event::Unclaimed { .. });
         let is_pusher = matches!(event, Event::Begin { .. } | Event::Cancel | Event::Acknowledged | Event::Failed(_));
         if !is_crm {
-            prop_assert_eq!(&next.claims, &record.claims);
+            // Who has a say in the wish may change why it has to be written, but never what a row says.
+            prop_assert_eq!(without_causes(next.clone()).claims, without_causes(record.clone()).claims);
         }
         if is_crm {
             prop_assert_eq!(&next.pushed.in_doubt, &record.pushed.in_doubt);
@@ -366,7 +396,8 @@ proptest! {
             record = after(&record, event, now);
             let doubted = record.pushed.in_doubt.as_ref().map(|doubt| &doubt.wish.name);
             let is_same = doubted.is_some() && doubted == record.wanted().map(|wish| &wish.name);
-            if is_same && record.failure().is_none() && record.held.is_none() && record.status != Status::InSync {
+            let is_left = record.held.is_some() || matches!(record.status, Status::Held { .. } | Status::InSync);
+            if is_same && record.failure().is_none() && !is_left {
                 prop_assert!(calls(&record, now), "{record:?}");
             }
         }
