@@ -48,7 +48,7 @@ fn status() -> impl Strategy<Value = Status> + Clone {
     ]
 }
 
-fn pushed() -> impl Strategy<Value = Pushed> + Clone {
+fn pushed() -> BoxedStrategy<Pushed> {
     let some = prop::option::of(moment());
     let sent = (any_wish(), moment()).prop_map(|(wish, at)| Sent { wish, run: 1, at, verified_at: None });
     let doubt = (any_wish(), moment(), moment(), some.clone())
@@ -68,8 +68,8 @@ fn pushed() -> impl Strategy<Value = Pushed> + Clone {
     );
     let before = prop::collection::vec(name().prop_map(Option::unwrap_or_default), 0..3);
     let calling = prop::option::weighted(0.3, 1..4_u64);
-    (prop::option::of(sent), prop::option::of(doubt), some, prop::option::of(failure), flips, before, calling).prop_map(
-        |(sent, in_doubt, late_until, failure, flips, before, calling)| Pushed {
+    (prop::option::of(sent), prop::option::of(doubt), some, prop::option::of(failure), flips, before, calling)
+        .prop_map(|(sent, in_doubt, late_until, failure, flips, before, calling)| Pushed {
             sent,
             in_doubt,
             late_until,
@@ -77,11 +77,11 @@ fn pushed() -> impl Strategy<Value = Pushed> + Clone {
             flips,
             before,
             calling,
-        },
-    )
+        })
+        .boxed()
 }
 
-pub(super) fn any_record() -> impl Strategy<Value = Record> + Clone {
+pub(super) fn any_record() -> BoxedStrategy<Record> {
     let seen = (name(), moment(), any::<bool>(), any::<bool>()).prop_map(|(name, at, is_overruled, is_ours)| Seen {
         name,
         at,
@@ -95,8 +95,8 @@ pub(super) fn any_record() -> impl Strategy<Value = Record> + Clone {
     let substitute = prop::option::weighted(0.2, (any_wish(), source));
     let claims = prop::collection::vec(any_claim(), 0..3);
     let persons = (prop::option::of(seen), held, checked, substitute);
-    (chat(), claims, pushed(), persons, status(), any::<u64>()).prop_map(
-        |(chat, mut claims, pushed, (seen, held, checked, substitute), status, revision)| {
+    (chat(), claims, pushed(), persons, status(), any::<u64>())
+        .prop_map(|(chat, mut claims, pushed, (seen, held, checked, substitute), status, revision)| {
             claims.sort_by(|one, other| one.crm_id.cmp(&other.crm_id));
             claims.dedup_by(|one, other| one.crm_id == other.crm_id);
             // One stands in place of what a row wants.
@@ -109,8 +109,8 @@ pub(super) fn any_record() -> impl Strategy<Value = Record> + Clone {
                 Substitute { wish, over, source }
             });
             Record { claims, pushed, seen, held, checked, substitute, status, revision, ..Record::new(chat) }
-        },
-    )
+        })
+        .boxed()
 }
 
 fn any_failure() -> impl Strategy<Value = Failure> + Clone {
@@ -128,16 +128,17 @@ fn any_failure() -> impl Strategy<Value = Failure> + Clone {
     )
 }
 
-fn any_event() -> impl Strategy<Value = Event> + Clone {
+fn any_event() -> BoxedStrategy<Event> {
     prop_oneof![
         4 => (any_claim(), any::<bool>()).prop_map(|(claim, urgent)| Event::Claimed { claim, urgent }),
         1 => select(vec!["a", "b", "c"]).prop_map(|id| Event::Unclaimed { crm_id: id.into() }),
         20 => any_event_of_others(),
     ]
+    .boxed()
 }
 
 /// Events of the pusher, of observers and of persons.
-fn any_event_of_others() -> impl Strategy<Value = Event> + Clone {
+fn any_event_of_others() -> BoxedStrategy<Event> {
     prop_oneof![
         2 => (name(), prop::option::of(moment())).prop_map(|(name, at)| Event::Seen { name, at }),
         1 => name().prop_map(|name| Event::Unkept { name, blame: Blame::Contact }),
@@ -153,6 +154,7 @@ fn any_event_of_others() -> impl Strategy<Value = Event> + Clone {
         2 => select(vec![Event::Hold, Event::Release, Event::Retry, Event::Adopted, Event::PolicyChanged]),
         1 => select(vec![1_u64, 3]).prop_map(|run| Event::Undo { run, name: wish("Mum").name }),
     ]
+    .boxed()
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> + Clone {
