@@ -813,10 +813,10 @@ impl ContactSync {
                 again.make(write, &policy, self.clock.now());
             }
             if self.ledger.commit(instance, None, again.into_writes()).await?.is_empty() {
-                return Ok(());
+                break;
             }
         }
-        Ok(())
+        run.change_lost(&chats).await
     }
 
     /// What decisions are made with, where a request can take effect for so long.

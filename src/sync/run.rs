@@ -63,6 +63,8 @@ pub(super) struct Run {
     pub(super) is_exact: bool,
     /// The contacts that an undo is about; `None` for all.
     pub(super) only: Option<BTreeSet<ChatId>>,
+    /// What happened to the whole instance, in records that have not taken effect yet.
+    staged: Vec<Event>,
     /// Runs that never came to their end.
     dead: HashSet<u64>,
     /// What persons saved, in records that have not taken effect yet.
@@ -115,6 +117,7 @@ impl Run {
             planned,
             is_exact: false,
             only: None,
+            staged: Vec::new(),
             dead: HashSet::new(),
             edits: Vec::new(),
             failures: HashMap::new(),
@@ -285,6 +288,9 @@ impl Run {
     /// Decides anew about all contacts: something happened to the whole instance.
     pub(super) async fn change_all(&mut self, store: &mut Store<'_>, event: &Event) -> Result<(), SyncError> {
         let (now, policy) = (self.now(), self.policy());
+        if matches!(store, Store::Staged(_)) {
+            self.staged.push(event.clone());
+        }
         let mut after = None;
         loop {
             let query = Query::All { after: after.as_ref(), limit: CHUNK };
@@ -294,6 +300,16 @@ impl Run {
             after = Some(last.clone());
             store.change(self, &chats, |record| Some(decide(record, event.clone(), &policy, now))).await?;
         }
+    }
+
+    /// Decides anew about contacts that somebody else stored before what happened to the whole instance took effect.
+    pub(super) async fn change_lost(&mut self, chats: &[ChatId]) -> Result<(), SyncError> {
+        let (now, policy) = (self.now(), self.policy());
+        for event in mem::take(&mut self.staged) {
+            let decide = |record: &Record| Some(decide(record, event.clone(), &policy, now));
+            Store::Ledger.change(self, chats, decide).await?;
+        }
+        Ok(())
     }
 
     /// Decides anew about all contacts if the last run decided by another policy, or could not tell names from tags as this one can.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wawp_contacts::{
     ErrorKind, Pace,
     ledger::{Ledger, LedgerErrorKind, Query, Wait},
-    record::{Event, Policy, Record, decide},
-    sync::{Guardrail, LookFirst, SyncError, Verify},
+    record::{Drift, Event, Policy, Record, decide},
+    sync::{Guardrail, Guardrails, LookFirst, SyncError, Verify},
 };
 
 use crate::{
@@ -272,6 +272,43 @@ async fn a_staged_withdrawal_that_is_lost_to_an_observer_is_made_again() {
         observe_before_apply(&world, "Mum");
         world.run(vec![row(1, "Bob 1"), row(2, "Bob 2")]).await;
         assert_eq!((world.record(0).await.claims.len(), world.book.name(&chat(0))), (0, Some("Bob 0".into())));
+    }
+}
+
+/// Lets somebody store a contact's record as it is right before what is staged takes effect.
+fn touch_before_apply(world: &World) {
+    let (ledger, instance) = (world.base(), world.instance.clone());
+    world.shaky.before_apply(async move {
+        let records = ledger.fetch(&instance, Query::Chats(&[chat(0)])).await.unwrap();
+        assert!(ledger.commit(&instance, None, vec![records[0].clone().into()]).await.unwrap().is_empty());
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_what_another_policy_makes_of_a_contact_is_not_lost_to_another_writer() {
+    for world in World::each().await {
+        let asking = world.sync().drift(Drift::Ask);
+        asking.run(all(people(2, "Bob"))).await.unwrap();
+        world.book.edit(&chat(0), "Mum");
+        asking.refresh().await.unwrap();
+        assert_eq!(world.record(0).await.status.as_str(), "parked");
+        touch_before_apply(&world);
+        world.run(people(2, "Bob")).await;
+        assert_eq!((world.book.name(&chat(0)), world.texts(0).await), (Some("Bob 0".into()), vec!["Mum".into()]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_that_there_is_another_account_is_not_lost_to_another_writer() {
+    for world in World::each().await {
+        world.book.log_in(&chat(100));
+        world.run(people(2, "Bob")).await;
+        world.book.log_in(&chat(200));
+        world.book.wipe();
+        touch_before_apply(&world);
+        let allowed = world.sync().guardrails(Guardrails::default().allow_other_account(true));
+        let report = allowed.run(all([row(0, "Bob 0"), row(1, "Bob 1"), row(2, "Ann")])).await.unwrap();
+        assert_eq!(world.book.name(&chat(0)), Some("Bob 0".into()), "{report}");
     }
 }
 
