@@ -1,6 +1,8 @@
 //! Reads of the whole address book that write no name: what others saved since, and what was there on the first day.
 
-use futures_util::Stream;
+use std::time::Duration;
+
+use futures_util::{Stream, stream::unfold};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -14,6 +16,11 @@ use crate::{
     crm::{CrmContact, Feed, RowError},
     record::Event,
 };
+
+/// By what share of an interval reads are moved to and fro, so that those of many instances do not come at once.
+const JITTER: f64 = 0.1;
+/// The shortest interval between two reads: the address book is read page by page.
+const SHORTEST: Duration = Duration::from_secs(60);
 
 /// What a read of the whole address book found; see [`ContactSync::refresh`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -87,6 +94,22 @@ impl ContactSync {
     /// Fails if the ledger does. An instance that may not be called is no error: see [`Refresh::gate`].
     pub async fn refresh(&self) -> Result<Refresh, SyncError> {
         self.read_book(false).await
+    }
+
+    /// [Refreshes](Self::refresh) at once and then again and again, this long after the last read ended, give or take a tenth; at least
+    /// a minute. It ends when the stream is dropped; drop it between two reads if another process is to push at once.
+    ///
+    /// A read that fails, or that an instance does not allow, is told like any other, and the next one comes in its time. Who wants to
+    /// be told of each name that was saved watches [`Progress::Edited`](super::Progress::Edited); who wants the contacts that are due
+    /// then to be written calls [`run`](Self::run).
+    pub fn refresh_every(&self, interval: Duration) -> impl Stream<Item = Result<Refresh, SyncError>> + Send + '_ {
+        let interval = interval.max(SHORTEST);
+        unfold(Duration::ZERO, move |wait| async move {
+            tokio::time::sleep(wait).await;
+            let found = self.refresh().await;
+            let moved = 1.0 + JITTER * (2.0 * fastrand::f64() - 1.0);
+            Some((found, Duration::try_from_secs_f64(interval.as_secs_f64() * moved).unwrap_or(interval)))
+        })
     }
 
     /// Takes over an account that already has names: the rows are taken in, the whole address book is read, and what it shows counts

@@ -1,8 +1,13 @@
 //! Names that people save on the phone, and what a person says of single contacts; on every ledger.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashSet,
+    pin::pin,
+    sync::{Arc, Mutex},
+};
 
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use tokio::time::Instant;
 use wawp_contacts::{
     ContactSync, ErrorKind,
     crm::CrmContact,
@@ -13,7 +18,7 @@ use wawp_contacts::{
 
 use crate::{
     book::Fate,
-    world::{World, all, chat, counts, people, row},
+    world::{World, all, chat, counts, people, row, seconds},
 };
 
 #[tokio::test(start_paused = true)]
@@ -39,6 +44,35 @@ async fn what_is_adopted_is_not_called_for_and_only_true_differences_are_planned
         let report = world.run(people(6, "Bob")).await;
         assert_eq!(counts(&report), [1, 1, 4, 0, 0, 0, 2]);
         assert_eq!(world.texts(3).await, ["Mum"], "what was found is in the history");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_address_book_is_read_again_and_again_with_jitter_and_a_failure_does_not_end_it() {
+    for world in World::each().await {
+        world.run(people(2, "Bob")).await;
+        let sync = world.sync();
+        let mut reads = pin!(sync.refresh_every(seconds(3_600)));
+        let mut waits = HashSet::new();
+        for round in 0..6 {
+            let (began, calls) = (Instant::now(), world.book.calls().len());
+            if round == 3 {
+                world.shaky.fail_after(0);
+            }
+            world.book.edit(&chat(0), &format!("Mum {round}"));
+            let found = reads.next().await.unwrap();
+            world.shaky.heal();
+            match found {
+                Ok(found) => assert!(round != 3 && found.drifted == 1, "{round}: {found:?}"),
+                Err(error) => assert_eq!(round, 3, "{error}"),
+            }
+            assert_eq!(world.book.calls().len(), calls, "it writes no name");
+            let waited = began.elapsed();
+            let allowed = if round == 0 { seconds(0)..seconds(60) } else { seconds(3_200)..seconds(4_000) };
+            assert!(allowed.contains(&waited), "{round}: {waited:?}");
+            waits.insert(waited.as_millis());
+        }
+        assert!(waits.len() >= 5, "the same every time: {waits:?}");
     }
 }
 
