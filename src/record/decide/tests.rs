@@ -1,7 +1,10 @@
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::{ChatId, ContactName};
+use crate::{
+    ChatId, ContactName, ErrorClass,
+    record::{Cause, Flips, InDoubt, Seen, Sent, Source, Substitute},
+};
 
 mod drift;
 mod laws;
