@@ -19,7 +19,7 @@ use crate::{
 ///
 /// Claims are joined; of two claims of one row the newer version wins. What was seen under a privacy id was seen of the person. What is
 /// known of another phone's entry in the address book is dropped: it is another entry, which nobody writes to any more. Two phones
-/// are joined only while no request for the absorbed one is [in doubt](Pushed::in_doubt): `kept` does not remember it.
+/// are joined only while no request for the absorbed one is [in doubt](crate::record::Pushed::in_doubt): `kept` does not remember it.
 pub fn merge(kept: &Record, absorbed: Record, policy: &Policy, now: Timestamp) -> Decision {
     let mut next = kept.clone();
     let before = kept.wanted().cloned();

@@ -75,8 +75,8 @@ fn pushed() -> BoxedStrategy<Pushed> {
             late_until,
             failure,
             flips,
-            before,
             calling,
+            before,
         })
         .boxed()
 }
