@@ -173,7 +173,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, AnyError> {
 async fn sync(folder: &Path, url: &str, in_flight: usize) -> Result<ContactSync, AnyError> {
     let client = Client::builder(INSTANCE.parse()?, "token").base_url(url).pace(Pace::unlimited()).build()?;
     let ledger = SqliteLedger::open(folder.join("bench.ledger")).await?;
-    Ok(ContactSync::new(client, ledger, naming()?).in_flight(in_flight).guardrails(Guardrails::off()))
+    Ok(ContactSync::new(client, ledger, naming()?).in_flight(in_flight).guardrails(Guardrails::off()).canary(None))
 }
 
 fn naming() -> Result<Naming, AnyError> {
