@@ -67,7 +67,7 @@ pub use event::{
 };
 pub use handshake::{HandshakeError, meta_challenge, zapy_challenge};
 pub use seen::{Latest, PersonId, SeenPerson, SeenState};
-pub use verify::{Algorithm, HmacScheme, ParseError, Verified, Verifier, VerifierError, VerifyError};
+pub use verify::{Algorithm, HmacScheme, ParseError, SignedMessage, Verified, Verifier, VerifierError, VerifyError};
 
 /// Who sends the webhooks, as far as their shape goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -25,7 +25,9 @@ impl Event {
 }
 
 /// What the webhooks of four providers mean, in one set of words.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// Its `Debug` output names no person: it is what [`code`](Self::code) says.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum AddressBookEvent {
     /// Somebody showed up: a message, a new chat, a contact without a name. Perhaps a new lead.
@@ -105,6 +107,36 @@ pub enum AddressBookEvent {
         /// How many items in a row were ignored for this reason.
         count: usize,
     },
+}
+
+impl AddressBookEvent {
+    /// The code for counters and logs: `name_changed`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ContactSeen { .. } => "contact_seen",
+            Self::NameChanged { .. } => "name_changed",
+            Self::ContactRemoved { .. } => "contact_removed",
+            Self::IdentityLinked { .. } => "identity_linked",
+            Self::IdentityReplaced { .. } => "identity_replaced",
+            Self::ContactsMerged { .. } => "contacts_merged",
+            Self::LabelsChanged { .. } => "labels_changed",
+            Self::LabelDefined { .. } => "label_defined",
+            Self::LabelRetired { .. } => "label_retired",
+            Self::SessionHealth { .. } => "session_health",
+            Self::Ignored { .. } => "ignored",
+        }
+    }
+}
+
+impl fmt::Debug for AddressBookEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ignored { reason, count, .. } => write!(f, "ignored({}, {count})", reason.code()),
+            Self::SessionHealth { health, .. } => write!(f, "session_health({health:?})"),
+            what => f.write_str(what.code()),
+        }
+    }
 }
 
 /// An account, in the words of its provider.
@@ -279,8 +311,8 @@ provider_text! {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct ShownName {
-    /// The text, without outer white space; never blank. Not cleaned in any other way.
-    pub text: Box<str>,
+    /// The text, without outer white space; never blank, and no longer than 1 KiB. Not cleaned in any other way.
+    pub text: Arc<str>,
     /// Who wrote it.
     pub origin: NameOrigin,
 }
@@ -368,6 +400,8 @@ pub enum Reason {
     OwnMessage,
     /// Neither a name nor a label changed.
     Unchanged,
+    /// It is about an account that the verifier's secret [does not speak for](super::Verifier::for_accounts).
+    OtherAccount,
 }
 
 impl Reason {
@@ -383,6 +417,7 @@ impl Reason {
             Self::NoName => "no_name",
             Self::OwnMessage => "own_message",
             Self::Unchanged => "unchanged",
+            Self::OtherAccount => "other_account",
         }
     }
 }

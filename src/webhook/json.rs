@@ -32,6 +32,15 @@ impl<'a> Node<'a> {
         self.raw().starts_with('{')
     }
 
+    /// Whether nothing is there, or `null`.
+    pub(super) fn is_absent(self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn is_array(self) -> bool {
+        self.raw().starts_with('[')
+    }
+
     /// Reads an object; anything else is an object without fields.
     pub(super) fn read<T: Deserialize<'a> + Default>(self) -> T {
         // The look ahead is needed: what `serde` derives takes an array for an object, too.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     Account, AddressBookEvent as What, Change, Event, Ids, NameOrigin, ProviderId, Reason, ShownName,
     json::Node,
-    sink::{Sink, name, person},
+    sink::{Sink, account, name, person, short},
     time,
 };
 use crate::book::SessionStatus;
@@ -132,18 +132,17 @@ pub(super) fn parse(body: Node<'_>) -> Vec<Event> {
 }
 
 fn read_entry(entry: &Entry<'_>, sink: &mut Sink) {
+    let business = account(Account::MetaBusiness, entry.id);
+    let at = entry.time.text().and_then(|text| time::seconds(&text));
     for change in entry.changes.items() {
         let change: ChangeOf<'_> = change.read();
         let value: Value<'_> = change.value.read();
         let metadata: Metadata<'_> = value.metadata.read();
-        match metadata.phone_number_id.text() {
-            Some(_) => sink.account(Account::MetaNumber, metadata.phone_number_id),
-            None => sink.account(Account::MetaBusiness, entry.id),
-        }
+        sink.account(account(Account::MetaNumber, metadata.phone_number_id).or_else(|| business.clone()));
         match change.field.text().as_deref() {
             Some("smb_app_state_sync") => read_state_sync(&value, sink),
             Some("messages") => read_messages(&value, sink),
-            Some("account_update") => read_account_update(entry, &value, sink),
+            Some("account_update") => sink.item("account_update").at(at).settle(account_update(&value)),
             Some(field @ ("history" | "smb_message_echoes")) => sink.item(field).ignore(Reason::Unrelated),
             Some(field) => sink.item(field).ignore(Reason::Unknown),
             None => sink.item("").ignore(Reason::Malformed),
@@ -204,7 +203,7 @@ fn profile_names(contacts: Node<'_>) -> HashMap<Cow<'_, str>, ShownName> {
     for contact in contacts.items() {
         let contact: Profiled<'_> = contact.read();
         let Some(name) = name(contact.profile.read::<Profile<'_>>().name, NameOrigin::Pushname) else { continue };
-        let ids = [contact.wa_id, contact.user_id].into_iter().filter_map(Node::text);
+        let ids = [contact.wa_id, contact.user_id].into_iter().filter_map(short);
         names.extend(ids.map(|id| (id, name.clone())));
     }
     names
@@ -215,7 +214,7 @@ fn sender(message: &Message<'_>, names: &HashMap<Cow<'_, str>, ShownName>) -> Re
         return Err(Reason::NotAPerson);
     }
     let ids = ids(message.from, message.from_user_id)?;
-    let keys = [message.from, message.from_user_id].into_iter().filter_map(Node::text);
+    let keys = [message.from, message.from_user_id].into_iter().filter_map(short);
     let name = keys.into_iter().find_map(|key| names.get(&key).cloned());
     Ok(What::ContactSeen { ids, name })
 }
@@ -223,30 +222,32 @@ fn sender(message: &Message<'_>, names: &HashMap<Cow<'_, str>, ShownName>) -> Re
 fn system_message(message: &Message<'_>) -> Result<What, Reason> {
     let system: System<'_> = message.system.read();
     match system.kind.text().as_deref() {
-        Some("user_changed_number" | "user_changed_user_id") => Ok(What::IdentityReplaced {
-            old: ids(message.from, system.previous_user_id)?,
-            new: ids(system.wa_id, system.user_id)?,
-        }),
+        Some("user_changed_number" | "user_changed_user_id") => {
+            let new = ids(system.wa_id, system.user_id)?;
+            let mut old = ids(message.from, system.previous_user_id)?;
+            // The sender's phone is an old one only if there is another.
+            old.phone = old.phone.filter(|phone| new.phone.as_ref().is_some_and(|new| new != phone));
+            old.provider = old.provider.filter(|id| new.provider.as_ref() != Some(id));
+            if old.is_empty() { Err(Reason::Unchanged) } else { Ok(What::IdentityReplaced { old, new }) }
+        }
         Some(_) => Err(Reason::Unknown),
         None => Err(Reason::Malformed),
     }
 }
 
-fn read_account_update(entry: &Entry<'_>, value: &Value<'_>, sink: &mut Sink) {
-    let at = entry.time.text().and_then(|text| time::seconds(&text));
-    sink.item("account_update").at(at).settle(match value.event.text().as_deref() {
-        Some("PARTNER_REMOVED") => Ok(What::SessionHealth {
-            health: SessionStatus::Disconnected,
-            number: value.phone_number.text().and_then(|number| number.parse().ok()),
-        }),
-        _ => Err(Reason::Unrelated),
-    });
+fn account_update(value: &Value<'_>) -> Result<What, Reason> {
+    let health = match value.event.text().as_deref() {
+        Some("PARTNER_REMOVED") => SessionStatus::Disconnected,
+        Some("PARTNER_ADDED") => SessionStatus::Working,
+        _ => return Err(Reason::Unrelated),
+    };
+    Ok(What::SessionHealth { health, number: value.phone_number.text().and_then(|number| number.parse().ok()) })
 }
 
 /// The ids of a person: at least one of the two.
 fn ids(phone: Node<'_>, user_id: Node<'_>) -> Result<Ids, Reason> {
     let chat = person(phone);
-    let provider = user_id.text().map(|id| ProviderId::Meta(id.as_ref().into()));
+    let provider = short(user_id).map(|id| ProviderId::Meta(id.as_ref().into()));
     match (chat, provider) {
         (Err(reason), None) => Err(reason),
         (chat, provider) => {

@@ -1,15 +1,20 @@
 //! Where the parsers put what they understood.
 
-use std::{borrow::Cow, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::SystemTime};
 
 use super::{Account, AddressBookEvent, DedupeKey, Event, Ids, NameOrigin, Reason, ShownName, json::Node};
 use crate::ChatId;
+
+/// How many bytes of an id or a name are read. Nothing in a body may cost more than its share of it.
+const LONGEST: usize = 1_024;
 
 /// The events of one payload so far.
 #[derive(Debug, Default)]
 pub(super) struct Sink {
     events: Vec<Event>,
     account: Option<Account>,
+    /// How many events each of the provider's ids has: a body may have several items of one id.
+    parts: HashMap<Box<str>, u32>,
 }
 
 /// One item of a payload, and what the events made of it have in common.
@@ -19,18 +24,17 @@ pub(super) struct Item<'s> {
     event: &'s str,
     at: Option<SystemTime>,
     id: Option<Cow<'s, str>>,
-    parts: u32,
 }
 
 impl Sink {
     /// Says whose events follow.
-    pub(super) fn account(&mut self, kind: fn(Arc<str>) -> Account, id: Node<'_>) {
-        self.account = id.text().map(|id| kind(id.as_ref().into()));
+    pub(super) fn account(&mut self, account: Option<Account>) {
+        self.account = account;
     }
 
     /// Begins an item; `event` is the provider's word for it.
     pub(super) fn item<'s>(&'s mut self, event: &'s str) -> Item<'s> {
-        Item { sink: self, event, at: None, id: None, parts: 0 }
+        Item { sink: self, event, at: None, id: None }
     }
 
     /// The events; a payload with nothing in it is malformed.
@@ -60,13 +64,19 @@ impl<'s> Item<'s> {
 
     /// Takes the provider's id of the item.
     pub(super) fn id(self, id: Node<'s>) -> Self {
-        Self { id: id.text(), ..self }
+        Self { id: short(id), ..self }
     }
 
     pub(super) fn emit(&mut self, what: AddressBookEvent) {
-        let key = self.id.as_deref().map(|id| DedupeKey::new(id, self.parts));
-        self.parts += 1;
-        self.sink.events.push(Event { account: self.sink.account.clone(), at: self.at, key, what });
+        let key = self.id.as_deref().map(|id| {
+            let parts = self.sink.parts.entry(id.into()).or_default();
+            *parts += 1;
+            DedupeKey::new(id, *parts - 1)
+        });
+        let events = &mut self.sink.events;
+        // Doubling would cost a large body several times its own size.
+        events.reserve_exact(if events.len() == events.capacity() { events.len() / 4 + 4 } else { 0 });
+        events.push(Event { account: self.sink.account.clone(), at: self.at, key, what });
     }
 
     /// Says both ids of a person, if both are known.
@@ -98,16 +108,33 @@ impl<'s> Item<'s> {
     }
 }
 
+/// An account by its id.
+pub(super) fn account(kind: fn(Arc<str>) -> Account, id: Node<'_>) -> Option<Account> {
+    short(id).map(|id| kind(id.as_ref().into()))
+}
+
 /// Reads a person's chat id; says why it is none.
 pub(super) fn person(id: Node<'_>) -> Result<ChatId, Reason> {
-    let id = id.text().ok_or(Reason::NoId)?;
+    let id = short(id).filter(|id| !id.starts_with('-')).ok_or(Reason::NoId)?;
     id.parse().map_err(|_| match id.rsplit_once('@') {
         None | Some((_, "c.us" | "s.whatsapp.net" | "lid" | "hosted" | "hosted.lid")) => Reason::NoId,
         Some(_) => Reason::NotAPerson,
     })
 }
 
-/// A name, if there is one.
+/// Reads a person's chat id that says by its server what it is: digits alone may be those of a phone or of a privacy id.
+pub(super) fn served(id: Node<'_>) -> Result<ChatId, Reason> {
+    if short(id).is_some_and(|id| id.contains('@')) { person(id) } else { Err(Reason::NoId) }
+}
+
+/// An id as text; one that is longer than any provider's is none.
+pub(super) fn short(id: Node<'_>) -> Option<Cow<'_, str>> {
+    id.text().filter(|id| id.len() <= LONGEST)
+}
+
+/// A name, if there is one; of a longer one than any address book holds, the beginning.
 pub(super) fn name(text: Node<'_>, origin: NameOrigin) -> Option<ShownName> {
-    text.text().map(|text| ShownName { text: text.as_ref().into(), origin })
+    let text = text.text()?;
+    let end = (0..=LONGEST.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    Some(ShownName { text: text[..end].into(), origin })
 }

@@ -1,11 +1,16 @@
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{EagerHash, Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Sha256, Sha512};
 
-use super::{Event, Provider};
+use super::{Account, AddressBookEvent, Event, Provider, Reason};
+
+/// How many visible characters a secret has at least.
+const SHORTEST_SECRET: usize = 6;
+/// How many bytes a key of Standard Webhooks has at least.
+const SHORTEST_KEY: usize = 16;
 
 /// Tells a provider's own requests from everybody else's.
 ///
@@ -37,6 +42,8 @@ pub struct Verifier {
     scheme: Scheme,
     secrets: Box<[SecretString]>,
     limit: usize,
+    /// Whom the secrets speak for; everybody, if it is empty.
+    accounts: Arc<[Account]>,
 }
 
 /// How a signature is made and where it stands: an HMAC of the raw body, in hexadecimal digits.
@@ -125,7 +132,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Fails without a secret, or if one is empty.
+    /// Fails without a secret, or if one is too weak: see [`VerifierError::WeakSecret`].
     pub fn meta<S: Into<SecretString>>(secrets: impl IntoIterator<Item = S>) -> Result<Self, VerifierError> {
         Self::hmac(Provider::Meta, HmacScheme::meta(), secrets)
     }
@@ -134,7 +141,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Fails without a secret, or if one is empty.
+    /// Fails without a secret, or if one is too weak: see [`VerifierError::WeakSecret`].
     pub fn zapy<S: Into<SecretString>>(secrets: impl IntoIterator<Item = S>) -> Result<Self, VerifierError> {
         Self::hmac(Provider::Zapy, HmacScheme::zapy(), secrets)
     }
@@ -143,7 +150,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Fails without a secret, or if one is empty.
+    /// Fails without a secret, or if one is too weak: see [`VerifierError::WeakSecret`].
     pub fn waha<S: Into<SecretString>>(secrets: impl IntoIterator<Item = S>) -> Result<Self, VerifierError> {
         Self::hmac(Provider::Wawp, HmacScheme::waha(), secrets)
     }
@@ -152,7 +159,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Fails without a secret, if one is empty, or if `header` is no header's name.
+    /// Fails without a secret, if one is too weak, or if `header` is no header's name.
     pub fn wawp<S: Into<SecretString>>(
         header: &str,
         secrets: impl IntoIterator<Item = S>,
@@ -165,7 +172,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Fails without a value, if one is empty, or if `header` is no header's name.
+    /// Fails without a value, if one is too weak, or if `header` is no header's name.
     pub fn whapi_header<S: Into<SecretString>>(
         header: &str,
         values: impl IntoIterator<Item = S>,
@@ -179,7 +186,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Fails without a value, if one is empty, or if `header` is no header's name.
+    /// Fails without a value, if one is too weak, or if `header` is no header's name.
     pub fn static_header<S: Into<SecretString>>(
         provider: Provider,
         header: &str,
@@ -192,7 +199,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Fails without a secret, if one is empty, or if the scheme's header is no header's name.
+    /// Fails without a secret, if one is too weak, or if the scheme's header is no header's name.
     pub fn hmac<S: Into<SecretString>>(
         provider: Provider,
         scheme: HmacScheme,
@@ -208,13 +215,13 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Fails without a secret, or if one is empty or not Base64.
+    /// Fails without a secret, or if one is not Base64 or has fewer than 16 bytes.
     pub fn standard_webhooks<S: Into<SecretString>>(
         provider: Provider,
         secrets: impl IntoIterator<Item = S>,
     ) -> Result<Self, VerifierError> {
         let verifier = Self::build(provider, Scheme::StandardWebhooks, secrets)?;
-        let is_key = |secret: &SecretString| standard_key(secret).is_some_and(|key| !key.is_empty());
+        let is_key = |secret: &SecretString| standard_key(secret).is_some_and(|key| key.len() >= SHORTEST_KEY);
         if verifier.secrets.iter().all(is_key) { Ok(verifier) } else { Err(VerifierError::BadSecret) }
     }
 
@@ -224,15 +231,36 @@ impl Verifier {
         secrets: impl IntoIterator<Item = S>,
     ) -> Result<Self, VerifierError> {
         let secrets: Box<[SecretString]> = secrets.into_iter().map(Into::into).collect();
-        if secrets.is_empty() || secrets.iter().any(|secret| secret.expose_secret().trim().is_empty()) {
-            return Err(VerifierError::EmptySecret);
+        if secrets.is_empty() || secrets.iter().any(is_weak) {
+            return Err(VerifierError::WeakSecret);
         }
         if let Scheme::Hmac(HmacScheme { header, .. }) | Scheme::Header(header) = &scheme
             && !is_header_name(header)
         {
             return Err(VerifierError::BadHeader);
         }
-        Ok(Self { provider, scheme, secrets, limit: Self::DEFAULT_LIMIT })
+        Ok(Self { provider, scheme, secrets, limit: Self::DEFAULT_LIMIT, accounts: Arc::default() })
+    }
+
+    /// Lets the secrets speak for these accounts only; for any, if it is not called.
+    ///
+    /// An event of another account is then [`Ignored`](super::AddressBookEvent::Ignored) with [`Reason::OtherAccount`], and one that
+    /// names no account is of the one that is given, if it is one. Where several owners share a receiver, bind the verifier of each
+    /// URL, or whoever has one owner's secret can tell what another one's phone shows.
+    ///
+    /// ```
+    /// use wawp_contacts::webhook::{Account, AddressBookEvent, Reason, Verifier};
+    ///
+    /// let ours = Account::Session("A1B2C3".into());
+    /// let verifier = Verifier::static_header(wawp_contacts::webhook::Provider::Wawp, "X-Secret", ["a long random text"])?.for_accounts([ours]);
+    /// let body = br#"{"event": "session.status", "session": "SOMEBODY_ELSE", "payload": {"status": "FAILED"}}"#;
+    /// let events = verifier.verify([("x-secret", "a long random text")], body)?.parse()?;
+    /// assert!(matches!(events[0].what, AddressBookEvent::Ignored { reason: Reason::OtherAccount, .. }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn for_accounts(self, accounts: impl IntoIterator<Item = Account>) -> Self {
+        Self { accounts: accounts.into_iter().collect(), ..self }
     }
 
     /// Sets the largest body taken, in bytes. A larger one is refused before it is hashed.
@@ -269,6 +297,7 @@ impl Verifier {
         if body.as_ref().len() > self.limit {
             return Err(VerifyError::TooLarge { limit: self.limit });
         }
+        let mut message = None;
         match &self.scheme {
             Scheme::Hmac(scheme) => {
                 let [value] = find([&scheme.header], headers)?;
@@ -281,10 +310,10 @@ impl Verifier {
             Scheme::StandardWebhooks => {
                 let names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
                 let values = find(names, headers)?;
-                self.check_standard(values.each_ref().map(AsRef::as_ref), body.as_ref())?;
+                message = Some(self.check_standard(values.each_ref().map(AsRef::as_ref), body.as_ref())?);
             }
         }
-        Ok(Verified { provider: self.provider, body })
+        Ok(Verified { provider: self.provider, accounts: Arc::clone(&self.accounts), message, body })
     }
 
     fn check_hmac(&self, scheme: &HmacScheme, value: &[u8], body: &[u8]) -> Result<(), VerifyError> {
@@ -301,11 +330,21 @@ impl Verifier {
         }
     }
 
-    fn check_standard(&self, [id, timestamp, signatures]: [&[u8]; 3], body: &[u8]) -> Result<(), VerifyError> {
+    fn check_standard(
+        &self,
+        [id, timestamp, signatures]: [&[u8]; 3],
+        body: &[u8],
+    ) -> Result<SignedMessage, VerifyError> {
+        // What is signed is joined by dots, so a dot within the first two would let another body pass under the same signature.
+        let id = str::from_utf8(id).ok().filter(|id| !id.is_empty() && !id.contains('.'));
+        let sent = str::from_utf8(timestamp).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let (Some(id), Some(sent)) = (id, sent.and_then(|text| text.parse().ok())) else {
+            return Err(VerifyError::MalformedSignature);
+        };
         // The sender lists one signature for each secret of its own rotation; no real list is longer than this.
-        let tags: Vec<Vec<u8>> = signatures
+        let tags: Vec<[u8; 32]> = signatures
             .split(|byte| *byte == b' ')
-            .filter_map(|signature| BASE64_STANDARD.decode(signature.strip_prefix(b"v1,")?).ok())
+            .filter_map(|signature| BASE64_STANDARD.decode(signature.strip_prefix(b"v1,")?).ok()?.try_into().ok())
             .take(8)
             .collect();
         if tags.is_empty() {
@@ -313,8 +352,11 @@ impl Verifier {
         }
         self.one_matches(|secret| {
             let key = standard_key(secret).unwrap_or_default();
-            tags.iter().any(|tag| is_tag::<Sha256>(&key, &[id, b".", timestamp, b".", body], tag))
-        })
+            let message: [&[u8]; 5] = [id.as_bytes(), b".", timestamp, b".", body];
+            tag_of::<Sha256>(&key, &message)
+                .is_some_and(|mac| tags.iter().any(|tag| mac.clone().verify_slice(tag).is_ok()))
+        })?;
+        Ok(SignedMessage { id: id.into(), sent })
     }
 
     fn one_matches(&self, matches: impl Fn(&SecretString) -> bool) -> Result<(), VerifyError> {
@@ -329,14 +371,27 @@ impl fmt::Debug for Verifier {
             .field("scheme", &self.scheme)
             .field("secrets", &self.secrets.len())
             .field("limit", &self.limit)
+            .field("accounts", &self.accounts)
             .finish()
     }
+}
+
+/// What a relay says of a message by [Standard Webhooks](https://www.standardwebhooks.com), under its signature.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct SignedMessage {
+    /// The id of the message, the same in each repetition.
+    pub id: Box<str>,
+    /// When it was sent, in seconds since 1970. Whoever refuses old messages compares it with a clock.
+    pub sent: u64,
 }
 
 /// A body that its provider has signed. Only this can be parsed, so an unverified body cannot be by mistake.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verified<B> {
     provider: Provider,
+    accounts: Arc<[Account]>,
+    message: Option<SignedMessage>,
     body: B,
 }
 
@@ -345,6 +400,12 @@ impl<B: AsRef<[u8]>> Verified<B> {
     #[must_use]
     pub fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// The id and the time that were signed with the body; `None` where the scheme signs the body alone.
+    #[must_use]
+    pub fn message(&self) -> Option<&SignedMessage> {
+        self.message.as_ref()
     }
 
     /// The body, byte for byte as it came.
@@ -367,7 +428,23 @@ impl<B: AsRef<[u8]>> Verified<B> {
     ///
     /// Fails only if the body is not JSON.
     pub fn parse(&self) -> Result<Vec<Event>, ParseError> {
-        self.provider.parse(self.body())
+        let mut events = self.provider.parse(self.body())?;
+        if !self.accounts.is_empty() {
+            events.iter_mut().for_each(|event| self.bind(event));
+        }
+        Ok(events)
+    }
+
+    /// Keeps an event to the accounts that the secret speaks for.
+    fn bind(&self, event: &mut Event) {
+        if let (None, [only]) = (&event.account, &*self.accounts) {
+            event.account = Some(only.clone());
+        }
+        let is_ours = event.account.as_ref().is_some_and(|account| self.accounts.contains(account));
+        if !is_ours && !matches!(event.what, AddressBookEvent::Ignored { .. }) {
+            let (reason, event_code) = (Reason::OtherAccount, event.what.code());
+            event.what = AddressBookEvent::Ignored { reason, event: event_code.into(), count: 1 };
+        }
     }
 }
 
@@ -417,11 +494,11 @@ impl VerifyError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifierError {
-    /// There is no secret, or one is blank; everybody could sign with it.
-    #[error("a secret is missing or blank; give at least one, and no blank one")]
-    EmptySecret,
+    /// There is no secret, or one has fewer than 6 characters that can be seen: a blank one is as good as none, and a NUL is one.
+    #[error("a secret is missing or has fewer than 6 visible characters; give at least one, long and random")]
+    WeakSecret,
     /// A secret is not written as its scheme asks.
-    #[error("a secret is not Base64 after `whsec_`")]
+    #[error("a secret is not Base64 after `whsec_`, or stands for fewer than 16 bytes")]
     BadSecret,
     /// The header's name cannot be one.
     #[error("the header's name is empty or has characters that no header's name has")]
@@ -463,11 +540,25 @@ fn is_tag<D: EagerHash>(key: &[u8], message: &[&[u8]], tag: &[u8]) -> bool
 where
     Hmac<D>: KeyInit + Mac,
 {
-    let Ok(mut mac) = <Hmac<D> as KeyInit>::new_from_slice(key) else { return false };
+    tag_of::<D>(key, message).is_some_and(|mac| mac.verify_slice(tag).is_ok())
+}
+
+/// The hash of a message under a key, ready to be compared.
+fn tag_of<D: EagerHash>(key: &[u8], message: &[&[u8]]) -> Option<Hmac<D>>
+where
+    Hmac<D>: KeyInit + Mac,
+{
+    let mut mac = <Hmac<D> as KeyInit>::new_from_slice(key).ok()?;
     for part in message {
         mac.update(part);
     }
-    mac.verify_slice(tag).is_ok()
+    Some(mac)
+}
+
+/// Whether everybody could guess the secret: NULs, blanks and characters without a width do not count.
+fn is_weak(secret: &SecretString) -> bool {
+    let is_seen = |char: &char| char.is_alphanumeric() || char.is_ascii_punctuation();
+    secret.expose_secret().chars().filter(is_seen).count() < SHORTEST_SECRET
 }
 
 /// Compares in a time that depends on the length of `given` alone: as tags under a key, which differ if the texts do.

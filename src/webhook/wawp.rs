@@ -5,10 +5,10 @@ use serde::Deserialize;
 use super::{
     Account, AddressBookEvent as What, Event, Ids, Label, LabelRef, NameOrigin, Reason, ShownName,
     json::Node,
-    sink::{Item, Sink, name, person},
+    sink::{Item, Sink, account, name, person},
     time,
 };
-use crate::book::SessionStatus;
+use crate::{ChatId, book::SessionStatus};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -18,7 +18,16 @@ struct Envelope<'a> {
     timestamp: Node<'a>,
     event: Node<'a>,
     session: Node<'a>,
+    me: Node<'a>,
     payload: Node<'a>,
+}
+
+/// The account itself.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Me<'a> {
+    #[serde(borrow)]
+    id: Node<'a>,
 }
 
 #[derive(Default, Deserialize)]
@@ -95,11 +104,11 @@ pub(super) fn parse(body: Node<'_>) -> Vec<Event> {
 fn read_event(envelope: &Envelope<'_>, sink: &mut Sink) {
     let event = envelope.event.text().unwrap_or_default();
     let payload = envelope.payload;
-    sink.account(Account::Session, envelope.session);
+    sink.account(account(Account::Session, envelope.session));
     let at = envelope.timestamp.text().and_then(|text| time::millis(&text));
     let mut item = sink.item(&event).at(at).id(envelope.id);
     match &*event {
-        "message" | "message.any" => read_message(&payload.read(), &mut item),
+        "message" | "message.any" => read_message(&payload.read(), person(envelope.me.read::<Me<'_>>().id), &mut item),
         "label.upsert" => item.settle(label_defined(&payload.read())),
         "label.deleted" => item.settle(label_retired(&payload.read())),
         "label.chat.added" => item.settle(chat_label(&payload.read(), true)),
@@ -115,12 +124,13 @@ fn is_unrelated(event: &str) -> bool {
     FAMILIES.iter().any(|family| event.starts_with(family))
 }
 
-fn read_message(message: &Message<'_>, item: &mut Item<'_>) {
-    if message.from_me.is_true() {
+fn read_message(message: &Message<'_>, me: Result<ChatId, Reason>, item: &mut Item<'_>) {
+    let sender = person(message.from);
+    if message.from_me.is_true() || (sender.is_ok() && sender == me) {
         return item.ignore(Reason::OwnMessage);
     }
     let data: EngineData<'_> = message.data.read();
-    match person(message.from) {
+    match sender {
         Ok(sender) => {
             let ids = other_id(&data, Ids::from(sender));
             item.emit_link(&ids);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     Account, AddressBookEvent as What, Change, Event, Ids, Label, LabelId, LabelRef, NameOrigin, Reason,
     json::Node,
-    sink::{Sink, name, person},
+    sink::{Sink, account, name, person, served},
     time,
 };
 use crate::ChatId;
@@ -95,7 +95,7 @@ pub(super) fn parse(body: Node<'_>) -> Vec<Event> {
     let subject = kind.subject.text().unwrap_or_default();
     let event = format!("{subject}.{method}");
     let mut sink = Sink::default();
-    sink.account(Account::WhapiChannel, payload.channel_id);
+    sink.account(account(Account::WhapiChannel, payload.channel_id));
     let mut each = |items: Node<'_>, meaning: fn(Node<'_>) -> Result<What, Reason>| {
         items.items().into_iter().for_each(|item| sink.item(&event).settle(meaning(item)));
     };
@@ -165,6 +165,16 @@ fn chat_update(item: Node<'_>) -> Result<What, Reason> {
     if !has_changed(&update, "labels") {
         return Err(Reason::Unchanged);
     }
+    // What is not there in full would pass for labels that were taken off.
+    let is_list = |labels: Node<'_>| labels.is_absent() || labels.is_array();
+    let is_one_chat = before.id.is_absent() || chat_person(&before).as_ref() == Ok(&chat);
+    if !update.before.is_object()
+        || chat_person(&after).is_err()
+        || !is_one_chat
+        || ![before.labels, after.labels, update.labels].into_iter().all(is_list)
+    {
+        return Err(Reason::Malformed);
+    }
     // The labels are missing when the last one was taken off; the vendor's sample has them one level up.
     let after = labels([after.labels, update.labels]);
     let before = labels([before.labels, Node::default()]);
@@ -226,10 +236,11 @@ fn sender(message: &Message<'_>) -> Result<What, Reason> {
         return Err(Reason::OwnMessage);
     }
     // In a group the sender is a person, but no lead.
-    if let Err(Reason::NotAPerson) = person(message.chat_id) {
+    if person(message.chat_id) == Err(Reason::NotAPerson) || message.chat_id.text().as_deref() == Some("stories") {
         return Err(Reason::NotAPerson);
     }
-    let ids = Ids::from(person(message.from).or_else(|_| person(message.chat_id))?);
+    // The digits in `from` may be those of a privacy id; the chat says what they are.
+    let ids = Ids::from(served(message.chat_id).or_else(|_| served(message.from))?);
     let name = name(message.from_name, NameOrigin::Pushname).ok_or(Reason::Unrelated)?;
     Ok(What::ContactSeen { ids, name: Some(name) })
 }

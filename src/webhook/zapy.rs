@@ -5,9 +5,10 @@ use serde::Deserialize;
 use super::{
     Account, AddressBookEvent as What, Change, Event, Ids, NameOrigin, ProviderId, Reason,
     json::Node,
-    sink::{Item, Sink, name, person},
+    sink::{Item, Sink, account, name, person, served, short},
     time,
 };
+use crate::ChatId;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -46,7 +47,7 @@ pub(super) fn parse(body: Node<'_>) -> Vec<Event> {
     let data: Data<'_> = payload.data.read();
     let event = payload.event.text().unwrap_or_default();
     let mut sink = Sink::default();
-    sink.account(Account::ZapyInstance, payload.instance);
+    sink.account(account(Account::ZapyInstance, payload.instance));
     let mut item = sink.item(&event).at(data.timestamp.text().and_then(|text| time::iso8601(&text)));
     match &*event {
         "contact-created" => created(&data.contact.read(), &mut item),
@@ -59,7 +60,7 @@ pub(super) fn parse(body: Node<'_>) -> Vec<Event> {
 }
 
 fn created(contact: &Contact<'_>, item: &mut Item<'_>) {
-    match ids(contact.id, [contact.jid, contact.lid]) {
+    match ids(contact.id, served(contact.jid), contact.lid) {
         Ok(ids) => {
             item.emit_link(&ids);
             item.emit(What::ContactSeen { ids, name: name(contact.name, NameOrigin::Unknown) });
@@ -69,7 +70,7 @@ fn created(contact: &Contact<'_>, item: &mut Item<'_>) {
 }
 
 fn updated(contact: &Contact<'_>, item: &mut Item<'_>) {
-    match ids(contact.id, [contact.jid, contact.lid]) {
+    match ids(contact.id, served(contact.jid), contact.lid) {
         Ok(ids) => {
             item.emit_link(&ids);
             let name = name(contact.name, NameOrigin::Unknown).ok_or(Reason::NoName);
@@ -81,25 +82,35 @@ fn updated(contact: &Contact<'_>, item: &mut Item<'_>) {
 
 /// The published texts disagree on which of the two survives, so only what the payload says counts.
 fn deduplicated(data: &Data<'_>, item: &mut Item<'_>) {
-    let kept = ids(data.kept_contact_id, [data.pn, data.lid]);
-    let deleted = data.deleted_contact_id.text().ok_or(Reason::Malformed);
+    let kept = ids(data.kept_contact_id, person(data.pn), data.lid);
+    let deleted = short(data.deleted_contact_id).ok_or(Reason::Malformed);
     item.settle(kept.and_then(|kept| {
-        if kept.provider.is_none() {
+        let deleted = ProviderId::Zapy(deleted?.as_ref().into());
+        if kept.provider.as_ref().is_none_or(|kept| *kept == deleted) {
             return Err(Reason::Malformed);
         }
-        Ok(What::ContactsMerged { kept, deleted: ProviderId::Zapy(deleted?.as_ref().into()) })
+        Ok(What::ContactsMerged { kept, deleted })
     }));
 }
 
 /// The ids of a contact: at least one, and none of a group.
-fn ids(id: Node<'_>, chats: [Node<'_>; 2]) -> Result<Ids, Reason> {
-    let mut ids = Ids { provider: id.text().map(|id| ProviderId::Zapy(id.as_ref().into())), ..Ids::default() };
-    for chat in chats {
-        match person(chat) {
+fn ids(id: Node<'_>, chat: Result<ChatId, Reason>, lid: Node<'_>) -> Result<Ids, Reason> {
+    let provider = short(id).map(|id| ProviderId::Zapy(id.as_ref().into()));
+    let mut ids = Ids { provider, ..Ids::default() };
+    for chat in [chat, privacy_id(lid)] {
+        match chat {
             Ok(chat) => ids = ids.with_chat(chat),
             Err(Reason::NotAPerson) => return Err(Reason::NotAPerson),
             Err(_) => {}
         }
     }
     if ids.is_empty() { Err(Reason::NoId) } else { Ok(ids) }
+}
+
+/// The field holds privacy ids, whether they say so or not.
+fn privacy_id(lid: Node<'_>) -> Result<ChatId, Reason> {
+    match short(lid) {
+        Some(digits) if !digits.contains('@') => format!("{digits}@lid").parse().map_err(|_| Reason::NoId),
+        _ => served(lid),
+    }
 }

@@ -46,10 +46,10 @@ fn provider_of(payload: &str) -> Provider {
 /// What a provider's body says, through the front door: signed, verified, parsed.
 pub(crate) fn read(provider: Provider, body: &[u8]) -> Option<Vec<Event>> {
     let (signer, verifier) = match provider {
-        Provider::Whapi => (Signer::whapi_header("X-Secret", "s"), Verifier::whapi_header("X-Secret", ["s"])),
-        Provider::Zapy => (Signer::zapy("s"), Verifier::zapy(["s"])),
-        Provider::Meta => (Signer::meta("s"), Verifier::meta(["s"])),
-        _ => (Signer::waha("s"), Verifier::waha(["s"])),
+        Provider::Whapi => (Signer::whapi_header("X-Secret", "secret"), Verifier::whapi_header("X-Secret", ["secret"])),
+        Provider::Zapy => (Signer::zapy("secret"), Verifier::zapy(["secret"])),
+        Provider::Meta => (Signer::meta("secret"), Verifier::meta(["secret"])),
+        _ => (Signer::waha("secret"), Verifier::waha(["secret"])),
     };
     let request = signer.sign(body);
     verifier.unwrap().verify(request.headers(), request.body()).unwrap().parse().ok()

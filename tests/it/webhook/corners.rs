@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use wawp_contacts::{
     ChatId,
+    book::SessionStatus,
     webhook::{AddressBookEvent, Event, Ids, LabelRef, NameOrigin, Provider, ProviderId, Reason, ShownName},
 };
 
@@ -204,9 +205,116 @@ fn a_health_that_is_new_keeps_its_word() {
 }
 
 #[test]
-fn an_update_of_the_account_other_than_a_removal_is_no_news() {
-    let event = only(Provider::Meta, &meta("account_update", &json!({"event": "PARTNER_ADDED"})));
+fn a_number_that_was_removed_from_an_account_may_come_back() {
+    for (event, health) in [("PARTNER_REMOVED", SessionStatus::Disconnected), ("PARTNER_ADDED", SessionStatus::Working)]
+    {
+        let update = json!({"event": event, "phone_number": "12025550100"});
+        let told = only(Provider::Meta, &meta("account_update", &update));
+        let number = Some("+1 202 555 0100".parse().unwrap());
+        assert_eq!(told, AddressBookEvent::SessionHealth { health, number }, "{event}");
+    }
+    let event = only(Provider::Meta, &meta("account_update", &json!({"event": "ACCOUNT_VIOLATION"})));
     assert_ignored(&event, Reason::Unrelated);
+}
+
+/// The digits of a privacy id are no phone, wherever they stand.
+#[test]
+fn p7_a_privacy_id_without_its_server_is_no_phone() {
+    let contact = json!({"id": "c", "jid": "12025550142@s.whatsapp.net", "lid": "100000000000001"});
+    let events = told(Provider::Zapy, &zapy("contact-updated", &json!({"contact": contact})));
+    let (lid, phone) = (chat("100000000000001@lid"), chat("12025550142"));
+    assert_eq!(events[0], AddressBookEvent::IdentityLinked { lid, phone });
+    let contact = json!({"id": "c", "jid": "100000000000001", "name": "Ann"});
+    let event = only(Provider::Zapy, &zapy("contact-created", &json!({"contact": contact})));
+    let AddressBookEvent::ContactSeen { ids, .. } = event else { panic!("{event:?}") };
+    assert_eq!(ids.chat(), None, "nobody can tell");
+
+    for chat_id in [json!("100000000000001@lid"), json!(null)] {
+        let message = json!({"from": "100000000000001", "chat_id": chat_id, "from_name": "Ann"});
+        match only(Provider::Whapi, &whapi("messages", "messages", "post", &message)) {
+            AddressBookEvent::ContactSeen { ids, .. } => assert_eq!(ids, Ids::from(chat("100000000000001@lid"))),
+            event => {
+                assert_eq!(chat_id, Value::Null);
+                assert_ignored(&event, Reason::NoId);
+            }
+        }
+    }
+    let negative = json!({"id": -12_025_550_142_i64, "name": "Ann"});
+    assert_ignored(&only(Provider::Whapi, &whapi("contacts", "contacts", "post", &negative)), Reason::NoId);
+}
+
+/// Labels that are missing because a payload is cut short would move somebody in the funnel.
+#[test]
+fn labels_are_taken_off_by_a_whole_update_of_one_chat_only() {
+    let (one, labels) = ("12025550142", json!([{"id": "1"}]));
+    let update = |before: Value, after: Value| {
+        let update = json!({"before_update": before, "after_update": after, "changes": ["labels"]});
+        only(Provider::Whapi, &whapi("chats_updates", "chats", "patch", &update))
+    };
+    let before = || json!({"id": one, "labels": labels});
+    let told = update(before(), json!({"id": one}));
+    assert!(matches!(&told, AddressBookEvent::LabelsChanged { removed, .. } if removed.len() == 1), "{told:?}");
+    for (before, after) in [
+        (before(), Value::Null),
+        (before(), json!({})),
+        (before(), json!({"id": one, "labels": {"1": {}}})),
+        (before(), json!({"id": "12025550143"})),
+        (Value::Null, before()),
+        (json!({"id": one, "labels": "1"}), json!({"id": one})),
+    ] {
+        assert_ignored(&update(before.clone(), after.clone()), Reason::Malformed);
+    }
+}
+
+#[test]
+fn a_phone_that_did_not_change_stays_in_use() {
+    let system = json!({"type": "user_changed_user_id", "user_id": "US.2", "previous_user_id": "US.1"});
+    let message = json!({"type": "system", "from": "12025550142", "id": "a", "system": system});
+    let event = only(Provider::Meta, &meta("messages", &json!({"messages": [message]})));
+    let AddressBookEvent::IdentityReplaced { old, new } = event else { panic!("{event:?}") };
+    assert_eq!((old.phone, old.provider), (None, Some(ProviderId::Meta("US.1".into()))));
+    assert_eq!(new.provider, Some(ProviderId::Meta("US.2".into())));
+    let system = json!({"type": "user_changed_number", "wa_id": "12025550142"});
+    let message = json!({"type": "system", "from": "12025550142", "id": "a", "system": system});
+    assert_ignored(&only(Provider::Meta, &meta("messages", &json!({"messages": [message]}))), Reason::Unchanged);
+}
+
+#[test]
+fn a_contact_that_was_merged_with_itself_is_no_news() {
+    let data = json!({"keptContactId": "k", "deletedContactId": "k", "pn": "12025550142"});
+    assert_ignored(&only(Provider::Zapy, &zapy("contact-deduplicated", &data)), Reason::Malformed);
+}
+
+#[test]
+fn a_message_from_the_account_itself_and_a_story_show_no_lead() {
+    let message = json!({"event": "message", "session": "s", "me": {"id": "12025550100@c.us"},
+                         "payload": {"from": "12025550100@c.us", "_data": {"notifyName": "Shop"}}});
+    assert_ignored(&only(Provider::Wawp, &message), Reason::OwnMessage);
+    let story = json!({"from": "12025550142@s.whatsapp.net", "chat_id": "stories", "from_name": "alex"});
+    assert_ignored(&only(Provider::Whapi, &whapi("messages", "messages", "post", &story)), Reason::NotAPerson);
+}
+
+#[test]
+fn items_of_one_id_do_not_take_each_other_for_a_repeat() {
+    let status =
+        |status: &str| json!({"id": "evt", "event": "session.status", "session": "s", "payload": {"status": status}});
+    let body = json!([status("WORKING"), status("FAILED")]).to_string();
+    let events = read(Provider::Wawp, body.as_bytes()).unwrap();
+    assert_ne!(events[0].key, events[1].key);
+    assert_eq!(events, read(Provider::Wawp, body.as_bytes()).unwrap(), "and a repeat for one");
+}
+
+#[test]
+fn ids_and_names_have_a_limit() {
+    let long = "é".repeat(2_000);
+    let contact = json!({"id": "12025550142", "name": long});
+    let event = only(Provider::Whapi, &whapi("contacts", "contacts", "post", &contact));
+    let AddressBookEvent::NameChanged { name, .. } = event else { panic!("{event:?}") };
+    assert_eq!(*name.text, *"é".repeat(512));
+    let contact = json!({"id": long, "jid": "12025550142@s.whatsapp.net", "name": "Ann"});
+    let event = only(Provider::Zapy, &zapy("contact-created", &json!({"contact": contact})));
+    let AddressBookEvent::ContactSeen { ids, .. } = event else { panic!("{event:?}") };
+    assert_eq!(ids, Ids::from(chat("12025550142")), "a cut id would be another one's");
 }
 
 #[test]

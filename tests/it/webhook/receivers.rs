@@ -30,9 +30,9 @@ fn received(signer: &Signer, verifier: &Verifier, body: String) -> Vec<Event> {
 
 #[test]
 fn a_name_from_whapi_arrives() {
-    let verifier = Verifier::whapi_header("X-Secret", ["s"]).unwrap();
+    let verifier = Verifier::whapi_header("X-Secret", ["secret"]).unwrap();
     let body = signing::whapi_contact("EXAMPL-AB12C", &chat(), "Alex Example");
-    let events = received(&Signer::whapi_header("X-Secret", "s"), &verifier, body);
+    let events = received(&Signer::whapi_header("X-Secret", "secret"), &verifier, body);
     let name = ShownName::new("Alex Example", NameOrigin::AddressBook);
     let mut event = Event::new(AddressBookEvent::NameChanged { ids: chat().into(), name, change: Change::NewOrEdited });
     event.account = Some(Account::WhapiChannel("EXAMPL-AB12C".into()));
@@ -42,7 +42,7 @@ fn a_name_from_whapi_arrives() {
 #[test]
 fn a_contact_from_zapy_arrives_with_its_link() {
     let body = signing::zapy_contact("i", "c1", &[&lid(), &chat()], Some("alex"), "2026-01-01T00:00:00Z");
-    let events = received(&Signer::zapy("s"), &Verifier::zapy(["s"]).unwrap(), body);
+    let events = received(&Signer::zapy("secret"), &Verifier::zapy(["secret"]).unwrap(), body);
     assert_eq!(events[0].what, AddressBookEvent::IdentityLinked { lid: lid(), phone: chat() });
     assert!(matches!(&events[1].what, AddressBookEvent::NameChanged { change: Change::Snapshot, .. }));
     assert_eq!(events[0].key, None);
@@ -51,8 +51,11 @@ fn a_contact_from_zapy_arrives_with_its_link() {
 
 #[test]
 fn names_and_removals_from_meta_arrive_in_order() {
-    let body = signing::meta_state_sync("7", &[(&chat(), Some("Alex Example"), 1), (&chat(), None, 2)]);
-    let events = received(&Signer::meta("s"), &Verifier::meta(["s"]).unwrap(), body);
+    let body = signing::meta_state_sync(
+        "7",
+        &[(&chat(), Some("Alex Example"), 1_767_225_600), (&chat(), None, 1_767_225_601)],
+    );
+    let events = received(&Signer::meta("secret"), &Verifier::meta(["secret"]).unwrap(), body);
     assert!(matches!(&events[0].what, AddressBookEvent::NameChanged { name, .. } if &*name.text == "Alex Example"));
     assert_eq!(events[1].what, AddressBookEvent::ContactRemoved { ids: Ids::from(chat()) });
     assert!(events[0].at < events[1].at);
@@ -66,8 +69,8 @@ fn messages_labels_and_health_from_wawp_arrive_in_either_signature() {
         signing::wawp_label_added("default", "evt_2", &chat(), &label, 2),
         signing::wawp_status("default", "evt_3", "WORKING", 3),
     ];
-    let waha = (Signer::waha("s"), Verifier::waha(["s"]).unwrap());
-    let wawp = (Signer::wawp("X-Sign", "s"), Verifier::wawp("X-Sign", ["s"]).unwrap());
+    let waha = (Signer::waha("secret"), Verifier::waha(["secret"]).unwrap());
+    let wawp = (Signer::wawp("X-Sign", "secret"), Verifier::wawp("X-Sign", ["secret"]).unwrap());
     for (signer, verifier) in [waha, wawp] {
         let events: Vec<_> = bodies.iter().flat_map(|body| received(&signer, &verifier, body.clone())).collect();
         assert_eq!(events.len(), 3);
@@ -86,7 +89,7 @@ fn messages_labels_and_health_from_wawp_arrive_in_either_signature() {
 #[test]
 fn a_relay_may_sign_in_its_own_way() {
     let scheme = HmacScheme::new(Algorithm::Sha512, "X-Relay").with_prefix("hmac:");
-    let verifier = Verifier::hmac(Provider::Zapy, scheme.clone(), ["s"]).unwrap();
+    let verifier = Verifier::hmac(Provider::Zapy, scheme.clone(), ["secret"]).unwrap();
     let body = signing::zapy_contact("i", "c1", &[&chat()], None, "2026-01-01T00:00:00Z");
-    assert_eq!(received(&Signer::hmac(scheme, "s"), &verifier, body).len(), 1);
+    assert_eq!(received(&Signer::hmac(scheme, "secret"), &verifier, body).len(), 1);
 }

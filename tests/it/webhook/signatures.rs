@@ -189,10 +189,10 @@ fn a_header_that_names_an_algorithm_is_not_obeyed() {
 #[test]
 fn any_of_several_secrets_will_do() {
     let body = b"{}";
-    let request = wawp_contacts::testkit::signing::Signer::meta("old").sign(body);
-    assert!(Verifier::meta(["new", "old"]).unwrap().verify(request.headers(), body).is_ok());
-    assert!(Verifier::meta(["old", "new"]).unwrap().verify(request.headers(), body).is_ok());
-    assert!(Verifier::meta(["new", "newer"]).unwrap().verify(request.headers(), body).is_err());
+    let request = wawp_contacts::testkit::signing::Signer::meta("old secret").sign(body);
+    assert!(Verifier::meta(["new secret", "old secret"]).unwrap().verify(request.headers(), body).is_ok());
+    assert!(Verifier::meta(["old secret", "new secret"]).unwrap().verify(request.headers(), body).is_ok());
+    assert!(Verifier::meta(["new secret", "newer secret"]).unwrap().verify(request.headers(), body).is_err());
 }
 
 #[test]
@@ -213,7 +213,8 @@ fn a_standard_webhook_may_carry_several_signatures() {
     let right = headers[2].1.clone();
     for (value, verdict) in [
         (format!("v1,AAAA v1a,x {right}"), Ok(())),
-        ("v1,AAAA".to_owned(), Err(VerifyError::Mismatch)),
+        ("v1,AAAA".to_owned(), Err(VerifyError::MalformedSignature)),
+        (format!("v1,{}=", "A".repeat(43)), Err(VerifyError::Mismatch)),
         (right.replace("v1,", "v2,"), Err(VerifyError::MalformedSignature)),
     ] {
         headers[2].1 = value;
@@ -226,7 +227,7 @@ fn a_standard_webhook_may_carry_several_signatures() {
 
 #[test]
 fn a_large_body_is_refused_before_it_is_looked_at() {
-    let verifier = Verifier::meta(["s"]).unwrap();
+    let verifier = Verifier::meta(["secret"]).unwrap();
     let none: [(&str, &str); 0] = [];
     let at_limit = vec![b' '; Verifier::DEFAULT_LIMIT];
     let above = vec![b' '; Verifier::DEFAULT_LIMIT + 1];
@@ -238,23 +239,54 @@ fn a_large_body_is_refused_before_it_is_looked_at() {
 #[test]
 fn a_verifier_without_a_proper_secret_cannot_be_built() {
     let none: [&str; 0] = [];
-    assert_eq!(Verifier::meta(none).map(drop), Err(VerifierError::EmptySecret));
-    for blank in ["", " ", "\n"] {
-        assert_eq!(Verifier::meta([blank]).map(drop), Err(VerifierError::EmptySecret));
-        assert_eq!(Verifier::zapy(["good", blank]).map(drop), Err(VerifierError::EmptySecret));
-        assert_eq!(Verifier::waha([blank]).map(drop), Err(VerifierError::EmptySecret));
-        assert_eq!(Verifier::wawp("X-H", [blank]).map(drop), Err(VerifierError::EmptySecret));
-        assert_eq!(Verifier::whapi_header("X-H", [blank]).map(drop), Err(VerifierError::EmptySecret));
+    assert_eq!(Verifier::meta(none).map(drop), Err(VerifierError::WeakSecret));
+    for blank in ["", " ", "\n", "\0\0\0\0\0\0\0\0", "\u{200B}\u{200B}\u{200B}\u{200B}\u{200B}\u{200B}", "five5"] {
+        assert_eq!(Verifier::meta([blank]).map(drop), Err(VerifierError::WeakSecret));
+        assert_eq!(Verifier::zapy(["good secret", blank]).map(drop), Err(VerifierError::WeakSecret));
+        assert_eq!(Verifier::waha([blank]).map(drop), Err(VerifierError::WeakSecret));
+        assert_eq!(Verifier::wawp("X-H", [blank]).map(drop), Err(VerifierError::WeakSecret));
+        assert_eq!(Verifier::whapi_header("X-H", [blank]).map(drop), Err(VerifierError::WeakSecret));
     }
-    for secret in ["whsec_", "whsec_!", "not base64"] {
+    for secret in ["whsec_", "whsec_!", "whsec_AA==", "not base64"] {
         let verifier = Verifier::standard_webhooks(Provider::Meta, [secret]);
         assert_eq!(verifier.map(drop), Err(VerifierError::BadSecret), "{secret}");
     }
     for header in ["", "X H", "X:H", "Ü"] {
-        assert_eq!(Verifier::wawp(header, ["s"]).map(drop), Err(VerifierError::BadHeader), "{header}");
+        assert_eq!(Verifier::wawp(header, ["secret"]).map(drop), Err(VerifierError::BadHeader), "{header}");
         let scheme = HmacScheme::new(Algorithm::Sha512, header);
-        assert_eq!(Verifier::hmac(Provider::Wawp, scheme, ["s"]).map(drop), Err(VerifierError::BadHeader));
+        assert_eq!(Verifier::hmac(Provider::Wawp, scheme, ["secret"]).map(drop), Err(VerifierError::BadHeader));
     }
+}
+
+/// What is signed is `id.timestamp.body`; another split of it is another message under the same signature.
+#[test]
+fn a_standard_webhook_cannot_be_split_otherwise() {
+    let vector = vectors().into_iter().find(|vector| vector.signature == 2).unwrap();
+    let [(_, id), (_, time), signature] = <[_; 3]>::try_from(vector.headers.clone()).unwrap();
+    let body = str::from_utf8(&vector.body).unwrap();
+    let split = |id: &str, time: &str| {
+        vec![
+            ("webhook-id".to_owned(), id.to_owned()),
+            ("webhook-timestamp".to_owned(), time.to_owned()),
+            signature.clone(),
+        ]
+    };
+    let (head, tail) = body.split_once('.').unwrap_or((body, ""));
+    for (headers, body) in [
+        (split(&format!("{id}.{time}"), head), tail.to_owned()),
+        (split("", &format!("{id}.{time}")), body.to_owned()),
+        (split(&id, &format!("{time}.{head}")), tail.to_owned()),
+    ] {
+        assert_eq!(vector.verify(&headers, body.as_bytes()), Err(VerifyError::MalformedSignature));
+    }
+    let headers = vector.headers.iter().map(|(name, value)| (name, value));
+    let verified = vector.verifier.verify(headers, &vector.body).unwrap();
+    let message = verified.message().unwrap();
+    assert_eq!(
+        (&*message.id, message.sent.to_string()),
+        (&*id, time),
+        "for whoever refuses what is old or comes again"
+    );
 }
 
 #[test]

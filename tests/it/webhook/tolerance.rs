@@ -243,7 +243,7 @@ proptest! {
 
     #[test]
     fn no_header_makes_a_verifier_panic(value in prop::collection::vec(any::<u8>(), 0..200)) {
-        let verifier = wawp_contacts::webhook::Verifier::meta(["s"]).unwrap();
+        let verifier = wawp_contacts::webhook::Verifier::meta(["secret"]).unwrap();
         let verdict = verifier.verify([("x-hub-signature-256", value)], b"{}").map(drop);
         prop_assert!(matches!(verdict, Err(VerifyError::MalformedSignature | VerifyError::Mismatch)));
     }
