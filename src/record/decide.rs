@@ -620,12 +620,21 @@ fn note_flip(record: &mut Record, name: Option<&str>, at: Timestamp) {
 /// Goes on with a contact that a person had a say in: what stood in its way is forgotten.
 fn release(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.held = None;
-    record.substitute = None;
+    drop_substitute(record);
     (record.pushed.flips, record.checked) = (None, None);
     if let Some(seen) = &mut record.seen {
         seen.is_overruled = true;
     }
     restatus(record, queue(record, now), policy, now);
+}
+
+/// Wants the CRM's name again, which is then neither a name from the phone nor one from before a run.
+fn drop_substitute(record: &mut Record) {
+    if record.substitute.take().is_some()
+        && let [claim] = &mut *record.claims
+    {
+        claim.cause = Cause::Name;
+    }
 }
 
 /// Wants the name from before a run, until the CRM wants another one than now. A name that somebody saved since stays.
@@ -793,7 +802,7 @@ fn is_final(failure: &Failure, unclear: u32, policy: &Policy) -> bool {
 /// Forgets what the address book of another account showed; a request in doubt may still reach the account that is there now.
 fn account_changed(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.seen = None;
-    record.substitute = None;
+    drop_substitute(record);
     record.pushed = Pushed { in_doubt: record.pushed.in_doubt.take(), ..Pushed::default() };
     restatus(record, queue(record, now), policy, now);
 }
@@ -869,10 +878,7 @@ fn follow_phone(record: &mut Record, policy: &Policy) {
         return;
     }
     if policy.drift == Drift::CrmWins {
-        record.substitute = None;
-        if let [claim] = &mut *record.claims {
-            claim.cause = Cause::Name;
-        }
+        drop_substitute(record);
         return;
     }
     let Some(wish) = record.sole_claim().and_then(|claim| claim.wish.clone()) else { return };
