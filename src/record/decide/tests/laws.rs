@@ -75,8 +75,8 @@ fn pushed() -> impl Strategy<Value = Pushed> + Clone {
             late_until,
             failure,
             flips,
-            before,
             calling,
+            before,
         },
     )
 }
