@@ -95,7 +95,8 @@ pub(super) fn any_record() -> impl Strategy<Value = Record> + Clone {
     let substitute = prop::option::weighted(0.2, (any_wish(), source));
     let claims = prop::collection::vec(any_claim(), 0..3);
     let persons = (prop::option::of(seen), held, checked, substitute);
-    (chat(), claims, pushed(), persons, status(), any::<u64>()).prop_map(
+    // Boxed, because the value trees of two records do not fit on the stack of a test's thread.
+    (chat(), claims.boxed(), pushed().boxed(), persons.boxed(), status(), any::<u64>()).prop_map(
         |(chat, mut claims, pushed, (seen, held, checked, substitute), status, revision)| {
             claims.sort_by(|one, other| one.crm_id.cmp(&other.crm_id));
             claims.dedup_by(|one, other| one.crm_id == other.crm_id);
