@@ -19,6 +19,8 @@ mod faults;
 mod flags;
 mod json;
 mod kept;
+#[cfg(unix)]
+mod kills;
 mod map;
 mod output;
 mod page;

@@ -10,12 +10,21 @@ use crate::{
 /// Goes on with a contact that a person had a say in: what stood in its way is forgotten.
 pub(super) fn release(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.held = None;
-    record.substitute = None;
+    drop_substitute(record);
     (record.pushed.flips, record.checked) = (None, None);
     if let Some(seen) = &mut record.seen {
         seen.is_overruled = true;
     }
     restatus(record, queue(record, now), policy, now);
+}
+
+/// Wants the CRM's name again, which is then neither a name from the phone nor one from before a run.
+pub(super) fn drop_substitute(record: &mut Record) {
+    if record.substitute.take().is_some()
+        && let [claim] = &mut *record.claims
+    {
+        claim.cause = Cause::Name;
+    }
 }
 
 /// Wants the name from before a run, until the CRM wants another one than now. A name that somebody saved since stays.
@@ -56,10 +65,7 @@ pub(super) fn follow_phone(record: &mut Record, policy: &Policy) {
         return;
     }
     if policy.drift == Drift::CrmWins {
-        record.substitute = None;
-        if let [claim] = &mut *record.claims {
-            claim.cause = Cause::Name;
-        }
+        drop_substitute(record);
         return;
     }
     let Some(wish) = record.sole_claim().and_then(|claim| claim.wish.clone()) else { return };

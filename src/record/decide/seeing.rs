@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Blame, Effect, Policy, pushing::overwritten, queue, restatus};
+use super::{Blame, Effect, Policy, persons::drop_substitute, pushing::overwritten, queue, restatus};
 use crate::{
     ErrorKind,
     record::{Flips, Hold, LastFailure, Pushed, Record, Seen, Status},
@@ -131,7 +131,7 @@ pub(super) fn phone_unknown(record: &mut Record, now: Timestamp) {
 /// Forgets what the address book of another account showed; a request in doubt may still reach the account that is there now.
 pub(super) fn account_changed(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.seen = None;
-    record.substitute = None;
+    drop_substitute(record);
     record.pushed = Pushed { in_doubt: record.pushed.in_doubt.take(), ..Pushed::default() };
     restatus(record, queue(record, now), policy, now);
 }

@@ -325,6 +325,22 @@ async fn what_was_refused_is_listed_and_tried_again_when_a_person_says_so() {
 }
 
 #[tokio::test]
+async fn a_name_of_the_crm_that_is_sent_after_a_release_is_no_name_from_the_phone_and_none_put_back() {
+    let (desk, server) = three().await;
+    server.rename_on_phone(&chat(0), "Mum");
+    desk.run_at(&server, "refresh --policy phone-wins").await.with(0);
+    desk.ask(&server, &["release", "crm-0"]).await.with(0).says("the next run writes the CRM's name");
+    let names = ["+1 202-555-0000 crm-0 \"Mum\" -> \"Bob 0\"", "+1 202-555-0001 crm-1 \"Bob 1\" -> \"Rob 1\""];
+    desk.run_at(&server, "run").await.with(0).says("1 name changed").says(names[0]);
+
+    desk.write("crm.csv", &people(3, "Bob").replace("Bob 1", "Rob 1"));
+    let run = desk.run_at(&server, "run --json").await.with(0).summary()["run"].to_string();
+    desk.run_at(&server, &format!("undo {run} --yes")).await.with(0).says("1 name put back");
+    desk.ask(&server, &["release", "crm-1"]).await.with(0).says("the next run writes the CRM's name");
+    desk.run_at(&server, "run").await.with(0).says("1 name changed").says(names[1]);
+}
+
+#[tokio::test]
 async fn a_changed_name_waits_for_a_release() {
     let (desk, server) = (Desk::with_people(2, "Bob"), WawpServer::start().await);
     desk.run_at(&server, "--policy ask").await.with(0);
