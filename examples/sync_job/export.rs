@@ -69,8 +69,17 @@ fn rows(path: &Path, mapping: &Mapping) -> Result<Box<dyn Iterator<Item = Row>>,
     }
     match Csv::with_mapping(file, mapping) {
         Ok(rows) => Ok(Box::new(rows)),
-        Err(error) => Err(format!("{}: {}", path.display(), explain(&error))),
+        Err(error) => {
+            let flag = error.mapping().map(|mapping| format!(", or pass --map {}", quoted(&mapping)));
+            Err(format!("{}: {}{}", path.display(), explain(&error), flag.unwrap_or_default()))
+        }
     }
+}
+
+/// A value as it is typed into a shell.
+fn quoted(value: &str) -> String {
+    let is_plain = |char: char| char.is_alphanumeric() || "=,_-.".contains(char);
+    if value.chars().all(is_plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', "'\\''")) }
 }
 
 /// JSON Lines that fail at their end if a column that was named was in none of them.

@@ -99,6 +99,33 @@ async fn an_export_that_cannot_be_read_is_refused_before_anything_is_made() {
 }
 
 #[tokio::test]
+async fn a_cell_that_is_not_utf_8_costs_its_row_and_no_other() {
+    let (desk, server) = (Desk::new(), WawpServer::start().await);
+    fs::write(desk.path("crm.csv"), b"id,name,phone\n1,Ada,+12025550001\n2,Ren\xe9,+12025550002\n3,Cy,+12025550003\n")
+        .unwrap();
+    let run = desk.run_at(&server, "--refused refused.csv").await.with(3).says("2 added").says("1 row cannot be used");
+    run.says("line 3  2  the row is not UTF-8 in the column \"name\"; save the file as UTF-8");
+    for (n, name) in [(1, "Ada"), (3, "Cy")] {
+        server.assert_contact(&super::chat(n), name);
+    }
+    let refused = fs::read_to_string(desk.path("refused.csv")).unwrap();
+    assert!(refused.contains("\"2\",\"Ren\u{fffd}\",\"'+12025550002\","), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_in_utf_16_is_told_how_to_save_it_with_and_without_its_mark() {
+    let desk = Desk::new();
+    let text = "id,name,phone\r\n1,Ada,+12025550001\r\n";
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for bytes in [[&b"\xff\xfe"[..], &little].concat(), [&b"\xfe\xff"[..], &big].concat(), little, big] {
+        fs::write(desk.path("crm.csv"), bytes).unwrap();
+        let words = "crm.csv: the file is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)";
+        desk.run("plan --crm crm.csv").await.was_refused(words);
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_usable_ledger_is_refused_and_left_as_it_is() {
     let desk = Desk::with_people(1, "Bob");
     desk.write("notes.txt", "not a ledger, but dear to somebody\n");
