@@ -98,7 +98,7 @@ pub(crate) enum Command {
         #[arg(long, help = "let a person be known again who was forgotten: by\nphone, chat id or CRM id")]
         allow: bool,
     },
-    /// List the contacts that wait for a person: parked or held
+    /// List the contacts that wait for a person, and those that are held
     Parked,
     /// List the names that people saved on the phone, for the CRM
     Edits,

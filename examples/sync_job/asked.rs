@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wawp_contacts::{
     ChatId, Client, ContactSync, ErrorKind, InstanceId, Phone,
-    ledger::{Counts, Ledger, Query, RunRecord, SqliteLedger},
+    ledger::{Ledger, Query, RunRecord, SqliteLedger},
     naming::{Funnel, Naming},
     record::{Drift, Edit, Park, Record, Status},
-    sync::{Forgotten, Happening, Retry, Story, Summary},
+    sync::{Forgotten, Happening, Retry, Standing, Story, Summary},
     time::{Clock, Timestamp},
 };
 
@@ -21,7 +21,7 @@ use crate::{
     screen::{Cell, Ink},
     told::{Tense, Told, name},
     view::View,
-    words::{self, advice, many, who},
+    words::{self, advice, count, many, who},
 };
 
 /// So many runs are listed.
@@ -243,12 +243,13 @@ impl<'a> Desk<'a> {
 
     async fn parked(&self) -> Result<u8, AnyError> {
         let waiting = self.sync.waiting().await?;
+        let needs_person = waiting.iter().any(|contact| contact.status != Status::InSync);
         if self.view.is_json() {
             for contact in &waiting {
                 self.view.answer(contact, "");
             }
         } else if waiting.is_empty() {
-            self.view.say("nobody waits for a person");
+            self.view.say("nobody waits for a person, and nobody is held");
         } else {
             let mut told = Told::new(self.args.all);
             for contact in &waiting {
@@ -256,7 +257,7 @@ impl<'a> Desk<'a> {
             }
             self.view.say_all(told.changes_in_lines(self.view.screen(), Tense::Past));
         }
-        Ok(if waiting.is_empty() { 0 } else { 3 })
+        Ok(if needs_person { 3 } else { 0 })
     }
 
     async fn edits(&self) -> Result<u8, AnyError> {
@@ -327,19 +328,18 @@ impl<'a> Desk<'a> {
     }
 
     async fn status(&self) -> Result<u8, AnyError> {
-        let (counts, state) = (self.ledger.counts(&self.instance).await?, self.ledger.state(&self.instance).await?);
+        let (standing, state) = (self.sync.standing().await?, self.ledger.state(&self.instance).await?);
         let (last, now) = (self.ledger.runs(&self.instance, 1).await?.pop(), Clock::system().now());
         let wait = state.wait.filter(|wait| wait.until > now);
         let policy = policy_word(state.drift);
         let (spent, cap) = (state.budget.spent(now), self.args.daily_after(state.daily));
         let next = cap.map(|daily| state.budget.resumes_at(&daily, now)).filter(|next| *next > now);
-        let Counts { records, known, due, held, parked, .. } = counts;
-        let in_sync = records.saturating_sub(due + held + parked);
+        let Standing { contacts, in_sync, due, held, parked, unusable, without_row, known, by_hand, .. } = standing;
         if self.view.is_json() {
             let last_run = last.as_ref().map(Ran::of);
             let object = json!({
-                "instance": self.instance, "records": records, "known": known, "in_sync": in_sync, "due": due, "held": held,
-                "parked": parked, "wait": wait, "policy": policy, "last_run": last_run,
+                "instance": self.instance, "records": contacts, "known": known, "in_sync": in_sync, "due": due, "held": held,
+                "parked": parked, "unusable": unusable, "without_row": without_row, "by_hand": by_hand, "wait": wait, "policy": policy, "last_run": last_run,
                 "daily": cap.map(|daily| json!({"cap": daily, "spent": spent, "resumes_at": next})),
             });
             self.view.answer(&object, "");
@@ -356,10 +356,19 @@ impl<'a> Desk<'a> {
         };
         let last =
             last.map_or_else(|| "none yet".to_owned(), |run| format!("{}, {}: {}", run.run, run.began, came_to(&run)));
-        let contacts = format!(
-            "{records}: {in_sync} in sync, {due} waiting for the next run, {held} on hold, {parked} that need you; \
-             {known} have a name"
-        );
+        let counts = [
+            (in_sync, "in sync", "in sync"),
+            (due, "waiting for the next run", "waiting for the next run"),
+            (held, "on hold", "on hold"),
+            (parked, "that needs you", "that need you"),
+            (unusable, "whose row cannot be used", "whose rows cannot be used"),
+            (without_row, "without a row", "without a row"),
+        ];
+        let counts = counts.map(|(number, one, more)| many(number, one, more)).join(", ");
+        let mut contacts = format!("{}: {counts}; {}", count(contacts), many(known, "has a name", "have a name"));
+        if by_hand > 0 {
+            contacts += &format!("; {}, see `parked`", many(by_hand, "is held by you", "are held by you"));
+        }
         let rows = [
             ["instance", self.instance.as_str()],
             ["contacts", &contacts],

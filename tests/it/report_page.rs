@@ -243,7 +243,8 @@ fn each_reason_has_its_count_and_what_to_do_about_it() {
             assert!(page.contains(&format!("<h3>{title} <span class=\"count\">{count}</span></h3>")), "{title}");
         }
         for text in [
-            "<b>4</b> need you",
+            "<b>2</b> rows cannot be used",
+            "<b>2</b> contacts need you",
             "<b>2</b> waiting",
             "+1 202 555 0199",
             "privacy id 123456789012345",

@@ -336,8 +336,15 @@ impl<'a> Page<'a> {
     fn write_contents(&self, out: &mut Out<'_, '_>) -> fmt::Result {
         let Summary { created, renamed, gated, .. } = *self.summary;
         html!(out "<nav aria-label=\"On this page\"><ul>\n")?;
-        if self.needing() > 0 {
-            html!(out "<li class=\"bad\"><a href=\"#needs\"><b>" (Count(self.needing())) "</b> need you</a></li>\n")?;
+        let Summary { refused, parked, held, .. } = *self.summary;
+        for (count, one, more) in [
+            (refused, "row cannot be used", "rows cannot be used"),
+            (parked + held, "contact needs you", "contacts need you"),
+        ] {
+            let words = if count == 1 { one } else { more };
+            if count > 0 {
+                html!(out "<li class=\"bad\"><a href=\"#needs\"><b>" (Count(count)) "</b> " (words) "</a></li>\n")?;
+            }
         }
         if created + renamed > 0 {
             let what = if self.is_plan() { "to change" } else { "changed" };
