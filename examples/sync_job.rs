@@ -233,7 +233,7 @@ impl Job<'_> {
 
     async fn refresh(&self) -> Result<u8, AnyError> {
         let found = self.sync.refresh().await?;
-        self.view.refresh(&found);
+        self.view.refresh(&found, self.policy);
         self.check_read(&found)?;
         Ok(if self.policy == Drift::Ask && found.drifted > 0 { 3 } else { 0 })
     }

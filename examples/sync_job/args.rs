@@ -754,7 +754,7 @@ fn shown(command: &str) -> Vec<&'static str> {
         ]
         .concat(),
         "adopt" => [&server[..], &rows, &["policy", "wait", "yes"]].concat(),
-        "refresh" => [&server[..], &["policy", "wait", "yes"]].concat(),
+        "refresh" => [&server[..], &["policy", "wait", "yes", "all"]].concat(),
         "undo" => {
             let only =
                 ["policy", "per_day", "warm_up", "in_flight", "verify", "no_canary", "wait", "yes", "report", "all"];

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::json;
 use wawp_contacts::{
     ErrorKind,
-    client::doctor::Diagnosis,
+    client::doctor::{Diagnosis, Finding},
+    record::Drift,
     sync::{Change, Notes, Outcome, PastRun, Plan, Progress, Refresh, Report, Summary, Undo},
     time::Clock,
 };
@@ -33,6 +34,8 @@ pub(crate) struct View {
     is_intake: bool,
     /// Whether what is due is no news yet: what the address book shows is read after it.
     is_adoption: bool,
+    /// Whether it is asked what others saved.
+    is_refresh: bool,
     screen: Screen,
     /// What is told at the end.
     told: Mutex<Told>,
@@ -49,9 +52,9 @@ impl View {
         let bar =
             ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("left", left));
-        let is_adoption = args.command == Command::Adopt;
+        let (is_adoption, is_refresh) = (args.command == Command::Adopt, args.command == Command::Refresh);
         let (screen, told) = (Screen::of_stdout(), Mutex::new(Told::new(args.all)));
-        Self { is_json: args.json, is_intake: args.intake_only, is_adoption, screen, told, bar }
+        Self { is_json: args.json, is_intake: args.intake_only, is_adoption, is_refresh, screen, told, bar }
     }
 
     /// A line for the user, which is never part of the JSON.
@@ -97,6 +100,8 @@ impl View {
             Progress::Planned(summary) => self.planned(summary),
             Progress::Changed(change) if self.is_json => print_change(change),
             Progress::Edited(edit) if self.is_json => print_line("edit", edit),
+            Progress::Drifted(drifted) if self.is_refresh && self.is_json => print_line("drifted", drifted),
+            Progress::Drifted(drifted) if self.is_refresh => self.told().drifted(drifted),
             Progress::Changed(change) => self.changed(change),
             Progress::Refused(refusal) if self.is_json => print_line("refusal", refusal),
             Progress::Refused(refusal) => self.told().refusal(refusal),
@@ -263,13 +268,21 @@ impl View {
         self.say_last(&format!("run {run}: {read} read, {matching} adopted, {different} different{refused}; 0 calls"));
     }
 
-    pub(crate) fn refresh(&self, found: &Refresh) {
+    pub(crate) fn refresh(&self, found: &Refresh, policy: Drift) {
         let Refresh { run, read, drifted, matching, different, .. } = found;
         if self.is_json {
             return print_line("summary", &with_gate(json!({"read": read, "drifted": drifted, "run": run}), found));
         }
-        self.say(&format!(
-            "run {run}: {read} entries read, {drifted} drifted; {matching} as wanted, {different} different; 0 calls"
+        self.say_told(Tense::Past, &Notes::default());
+        if *drifted > 0 {
+            self.say_wrapped(words::of_policy(policy));
+        }
+        self.say_last(&format!(
+            "run {run}: {} read, {} drifted; {} as wanted, {} different; 0 calls",
+            many(*read, "entry", "entries"),
+            count(*drifted),
+            count(*matching),
+            count(*different)
         ));
     }
 

@@ -1,11 +1,11 @@
 //! The words of the job: what a person is told, and what to do about it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use wawp_contacts::{
-    ChatId, ErrorClass, ErrorKind,
+    ChatId, ErrorClass, ErrorKind, InstanceId,
     crm::{Refusal, RefusalReason},
-    record::{Hold, Park},
+    record::{Drift, Hold, Park},
     sync::{Guardrail, Report, Summary},
 };
 
@@ -177,6 +177,27 @@ pub(crate) fn of_held(reason: Hold) -> (&'static str, &'static str, &'static str
         }
         _ => ("contact is on hold", "contacts are on hold", reason.advice()),
     }
+}
+
+/// What becomes of names that others saved over ours.
+pub(crate) fn of_policy(policy: Drift) -> &'static str {
+    match policy {
+        Drift::PhoneWins => "theirs stay, with the CRM's tag; `edits` lists them for the CRM",
+        Drift::ByField => {
+            "theirs stay, with the CRM's tag; where the CRM changed the name as well, you decide: see `parked`"
+        }
+        Drift::Ask => "you decide which names stay: see `parked`",
+        Drift::IfRaw => "theirs stay; only a number or no name is overwritten",
+        _ => "the next run sends ours again, unless you `hold` the contact; --policy says otherwise",
+    }
+}
+
+/// Where no run has left anything, and what to do first.
+pub(crate) fn nothing_known(args: &Args, instance: &InstanceId) -> String {
+    let ledger = args.ledger.as_deref().unwrap_or(Path::new("memory")).display();
+    format!(
+        "nothing ran yet for instance {instance} in {ledger}; `run` or `adopt` first, or name the instance or the ledger of the runs"
+    )
 }
 
 /// What a state of a contact is called.

@@ -234,6 +234,32 @@ async fn a_contact_is_found_by_whatever_a_person_has_of_it() {
 }
 
 #[tokio::test]
+async fn a_refresh_names_whom_others_renamed_the_first_few_or_all() {
+    let (desk, server) = (Desk::with_people(12, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    for n in 1..11 {
+        server.rename_on_phone(&chat(n), &format!("M\u{202e}um {n}"));
+    }
+    let few = desk.run_at(&server, "refresh").await.with(0);
+    let few = few.says("10 names were saved over ours\n  +1 202-555-0001  crm-1   \"Bob 1\"   ->  \"M\\u{202e}um 1\"");
+    let few = few.says("and 2 more; --all shows them").says("the next run sends ours again");
+    assert!(
+        few.out.lines().last().unwrap().contains("12 entries read, 10 drifted; 2 as wanted, 10 different"),
+        "{few}"
+    );
+    let all = desk.run_at(&server, "refresh --all --policy ask").await.with(3).says("you decide which names stay");
+    assert_eq!(all.out.lines().filter(|line| line.starts_with("  +1")).count(), 10, "{all}");
+    let told = desk.run_at(&server, "refresh --json").await.with(3);
+    let (last, lines) = (told.summary(), told.lines());
+    let drifted: Vec<_> = lines.iter().filter(|line| line["type"] == "drifted").collect();
+    assert_eq!((fields(&last, ["read", "drifted"]), drifted.len(), lines.len()), ([12, 10], 10, 12), "{told}");
+    let first = ["chat", "crm_ids", "sent", "seen"].map(|key| drifted[0][key].clone());
+    assert_eq!(json!(first), json!(["12025550001@c.us", ["crm-1"], "Bob 1", "M\u{202e}um 1"]));
+    let plan = desk.run_at(&server, "plan --json").await;
+    assert!(!plan.out.contains("\"type\":\"drifted\""), "only a refresh is asked for that\n{plan}");
+}
+
+#[tokio::test]
 async fn a_story_for_a_script_is_one_object() {
     let (desk, server) = three().await;
     let story = desk.ask_json(&server, &["explain", "crm-2"], 0).await;
@@ -288,82 +314,6 @@ async fn a_contact_that_is_held_is_left_out_until_it_is_released() {
     assert_eq!(desk.ask_json(&server, &["release", "crm-1"], 0).await["changed"], false);
     desk.run_at(&server, "").await.with(0).says("1 renamed, 2 unchanged");
     assert_people(&server, 3, "Robert");
-}
-
-#[tokio::test]
-async fn what_was_refused_is_listed_and_tried_again_when_a_person_says_so() {
-    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
-    desk.run_at(&server, "").await.with(0);
-    desk.ask(&server, &["parked"]).await.with(0).says("nobody waits for a person");
-    assert_eq!(desk.ask(&server, &["parked", "--json"]).await.with(0).out, "");
-    let retries = [&["retry", "crm-1"][..], &["retry", "--reason", "refused"], &["retry", "--all"]];
-    for (n, retry) in retries.into_iter().enumerate() {
-        let name = format!("Robert{n}");
-        desk.write("crm.csv", &people(3, &name));
-        server.on_update(&chat(1)).answer(Answer::invalid_param("not\u{202e} now")).once();
-        desk.run_at(&server, "").await.with(3).says("1 needs you");
-        let listed = desk.ask(&server, &["parked"]).await.with(3);
-        assert!(!listed.out.contains('\u{202e}'), "{listed}");
-        let listed =
-            listed.says("1 contact needs you: the server refused the name; change it in the CRM, or try again\n");
-        let listed = listed.says(&format!("-> \"{name} 1\"\n")).says("  of +1 202-555-0001 the server said: not");
-        assert_eq!(listed.out.lines().count(), 3, "{listed}");
-        let waiting = desk.ask_json(&server, &["parked"], 3).await;
-        let told = ["chat", "crm_ids", "wanted", "state", "reason"].map(|key| waiting[key].clone());
-        assert_eq!(json!(told), json!(["12025550001@c.us", ["crm-1"], format!("{name} 1"), "parked", "refused"]));
-
-        let calls = server.calls().len();
-        desk.run_at(&server, "").await.with(3).says("; 0 calls");
-        desk.ask(&server, &["retry", "--reason", "drifted"]).await.with(0).says("tries 0 contacts again");
-        desk.ask(&server, retry).await.with(0).says(" again");
-        assert_eq!(server.calls().len(), calls, "only a run calls");
-        desk.run_at(&server, "").await.with(0).says("1 renamed").says("; 1 call,");
-        assert_people(&server, 3, &name);
-    }
-    desk.ask(&server, &["retry", "crm-1"]).await.with(0).says("is not parked");
-    assert_eq!(desk.ask_json(&server, &["retry", "--all"], 0).await, json!({"command": "retry", "changed": 0}));
-}
-
-#[tokio::test]
-async fn a_changed_name_waits_for_a_release() {
-    let (desk, server) = (Desk::with_people(2, "Bob"), WawpServer::start().await);
-    desk.run_at(&server, "--policy ask").await.with(0);
-    server.rename_on_phone(&chat(0), "M\u{202e}um");
-    desk.run_at(&server, "refresh --policy ask").await.with(3).says("1 drifted");
-    let listed = desk
-        .ask(&server, &["parked"])
-        .await
-        .with(3)
-        .says("somebody saved another name")
-        .says("\"M\\u{202e}um\" -> \"Bob 0\"");
-    assert!(!listed.out.contains('\u{202e}'), "{listed}");
-    desk.ask(&server, &["retry", "crm-0"]).await.with(0).says("not tried again: somebody saved another name");
-    desk.ask(&server, &["release", "crm-0"]).await.with(0).says("released: the next run writes the CRM's name");
-    desk.run_at(&server, "--policy ask").await.with(0).says("1 renamed");
-    server.assert_contact(&chat(0), "Bob 0");
-}
-
-#[tokio::test]
-async fn a_name_from_the_phone_stays_and_is_listed_for_the_crm() {
-    let (desk, server) = three().await;
-    server.rename_on_phone(&chat(1), "Mum");
-    let found = desk.run_at(&server, "refresh --policy phone-wins --json").await.with(0);
-    let edit = found.lines().into_iter().find(|line| line["type"] == "edit").unwrap_or_else(|| panic!("{found}"));
-    assert_eq!(
-        (&edit["crm_id"], &edit["saved"], &edit["is_taken_over"]),
-        (&json!("crm-1"), &json!("Mum"), &json!(true))
-    );
-    let run = desk.run_at(&server, "--policy phone-wins --json").await.with(0);
-    assert_eq!(run.summary()["calls"], 0, "{run}");
-    server.assert_contact(&chat(1), "Mum");
-
-    let listed = desk.ask_json(&server, &["edits"], 0).await;
-    assert_eq!((&listed["saved"], &listed["wanted"]), (&json!("Mum"), &json!("Bob 1")));
-    desk.ask(&server, &["edits"]).await.with(0).says("\"Mum\"  on the phone, and stays; the CRM has  \"Bob 1\"");
-    desk.ask(&server, &["release", "crm-1"]).await.with(0);
-    desk.ask(&server, &["edits"]).await.with(0).says("the CRM knows every name");
-    desk.run_at(&server, "--policy phone-wins").await.with(0);
-    server.assert_contact(&chat(1), "Bob 1");
 }
 
 #[tokio::test]
@@ -480,6 +430,82 @@ async fn a_person_is_forgotten_once_somebody_says_yes_and_stays_out_until_allowe
     assert_eq!(server.calls(), []);
     desk.run_at(&server, "").await.with(0).says("3 unchanged");
     desk.ask(&server, &["explain", "crm-1"]).await.with(0);
+}
+
+#[tokio::test]
+async fn what_was_refused_is_listed_and_tried_again_when_a_person_says_so() {
+    let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    desk.ask(&server, &["parked"]).await.with(0).says("nobody waits for a person");
+    assert_eq!(desk.ask(&server, &["parked", "--json"]).await.with(0).out, "");
+    let retries = [&["retry", "crm-1"][..], &["retry", "--reason", "refused"], &["retry", "--all"]];
+    for (n, retry) in retries.into_iter().enumerate() {
+        let name = format!("Robert{n}");
+        desk.write("crm.csv", &people(3, &name));
+        server.on_update(&chat(1)).answer(Answer::invalid_param("not\u{202e} now")).once();
+        desk.run_at(&server, "").await.with(3).says("1 needs you");
+        let listed = desk.ask(&server, &["parked"]).await.with(3);
+        assert!(!listed.out.contains('\u{202e}'), "{listed}");
+        let listed =
+            listed.says("1 contact needs you: the server refused the name; change it in the CRM, or try again\n");
+        let listed = listed.says(&format!("-> \"{name} 1\"\n")).says("  of +1 202-555-0001 the server said: not");
+        assert_eq!(listed.out.lines().count(), 3, "{listed}");
+        let waiting = desk.ask_json(&server, &["parked"], 3).await;
+        let told = ["chat", "crm_ids", "wanted", "state", "reason"].map(|key| waiting[key].clone());
+        assert_eq!(json!(told), json!(["12025550001@c.us", ["crm-1"], format!("{name} 1"), "parked", "refused"]));
+
+        let calls = server.calls().len();
+        desk.run_at(&server, "").await.with(3).says("; 0 calls");
+        desk.ask(&server, &["retry", "--reason", "drifted"]).await.with(0).says("tries 0 contacts again");
+        desk.ask(&server, retry).await.with(0).says(" again");
+        assert_eq!(server.calls().len(), calls, "only a run calls");
+        desk.run_at(&server, "").await.with(0).says("1 renamed").says("; 1 call,");
+        assert_people(&server, 3, &name);
+    }
+    desk.ask(&server, &["retry", "crm-1"]).await.with(0).says("is not parked");
+    assert_eq!(desk.ask_json(&server, &["retry", "--all"], 0).await, json!({"command": "retry", "changed": 0}));
+}
+
+#[tokio::test]
+async fn a_changed_name_waits_for_a_release() {
+    let (desk, server) = (Desk::with_people(2, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "--policy ask").await.with(0);
+    server.rename_on_phone(&chat(0), "M\u{202e}um");
+    desk.run_at(&server, "refresh --policy ask").await.with(3).says("1 drifted");
+    let listed = desk
+        .ask(&server, &["parked"])
+        .await
+        .with(3)
+        .says("somebody saved another name")
+        .says("\"M\\u{202e}um\" -> \"Bob 0\"");
+    assert!(!listed.out.contains('\u{202e}'), "{listed}");
+    desk.ask(&server, &["retry", "crm-0"]).await.with(0).says("not tried again: somebody saved another name");
+    desk.ask(&server, &["release", "crm-0"]).await.with(0).says("released: the next run writes the CRM's name");
+    desk.run_at(&server, "--policy ask").await.with(0).says("1 renamed");
+    server.assert_contact(&chat(0), "Bob 0");
+}
+
+#[tokio::test]
+async fn a_name_from_the_phone_stays_and_is_listed_for_the_crm() {
+    let (desk, server) = three().await;
+    server.rename_on_phone(&chat(1), "Mum");
+    let found = desk.run_at(&server, "refresh --policy phone-wins --json").await.with(0);
+    let edit = found.lines().into_iter().find(|line| line["type"] == "edit").unwrap_or_else(|| panic!("{found}"));
+    assert_eq!(
+        (&edit["crm_id"], &edit["saved"], &edit["is_taken_over"]),
+        (&json!("crm-1"), &json!("Mum"), &json!(true))
+    );
+    let run = desk.run_at(&server, "--policy phone-wins --json").await.with(0);
+    assert_eq!(run.summary()["calls"], 0, "{run}");
+    server.assert_contact(&chat(1), "Mum");
+
+    let listed = desk.ask_json(&server, &["edits"], 0).await;
+    assert_eq!((&listed["saved"], &listed["wanted"]), (&json!("Mum"), &json!("Bob 1")));
+    desk.ask(&server, &["edits"]).await.with(0).says("\"Mum\"  on the phone, and stays; the CRM has  \"Bob 1\"");
+    desk.ask(&server, &["release", "crm-1"]).await.with(0);
+    desk.ask(&server, &["edits"]).await.with(0).says("the CRM knows every name");
+    desk.run_at(&server, "--policy phone-wins").await.with(0);
+    server.assert_contact(&chat(1), "Bob 1");
 }
 
 #[tokio::test]
