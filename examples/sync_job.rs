@@ -290,6 +290,9 @@ impl Job<'_> {
     }
 }
 
+/// What goes on where a guardrail stops a run.
+const GO_ON: &str = "--yes";
+
 /// What is written for people beside the text: a page of what happened, and the rows that cannot be used.
 struct Paper {
     page: Option<PathBuf>,
@@ -317,7 +320,7 @@ impl Paper {
 
     fn write_page(&self, page: Page<'_>) -> Result<(), AnyError> {
         let Some(path) = &self.page else { return Ok(()) };
-        let page = page.at(self.began).paced(self.pace).with_log(&self.log).to_string();
+        let page = page.at(self.began).paced(self.pace).with_log(&self.log).overruled_by(GO_ON).to_string();
         write_whole(path, page.as_bytes()).map_err(|error| format!("the report {}: {error}", path.display()).into())
     }
 }

@@ -15,7 +15,7 @@ use wawp_contacts::{
 };
 
 use crate::{
-    AnyError, NO_INSTANCE, STAND_IN,
+    AnyError, GO_ON, NO_INSTANCE, STAND_IN,
     args::{Args, Command, policy_word},
     safe::plain,
     screen::{Cell, Ink},
@@ -321,7 +321,7 @@ impl<'a> Desk<'a> {
         if let Some(path) = &self.args.report {
             let page =
                 past.page().ok_or_else(|| format!("the report of run {run} is not known, so there is no page"))?;
-            std::fs::write(path, page.to_string())
+            std::fs::write(path, page.overruled_by(GO_ON).to_string())
                 .map_err(|error| format!("the report {}: {error}", path.display()))?;
         }
         Ok(0)

@@ -20,7 +20,7 @@ use crate::{
     args::{Args, Command},
     json::{Last, print_change, print_json, print_line, print_notes, with_gate},
     safe::plain,
-    screen::{Ink, Screen},
+    screen::{Cell, Ink, Screen},
     told::{Tense, Told},
     words::{self, advice, count, effort, future, many, past},
 };
@@ -328,10 +328,19 @@ impl View {
 
     pub(crate) fn diagnosis(&self, diagnosis: &Diagnosis) {
         if self.is_json {
-            print_json(diagnosis);
-        } else {
-            self.say_lines(&diagnosis.to_string());
+            return print_json(&Examined { diagnosis, flags: flags(diagnosis) });
         }
+        let row = |about: &str, grade: &str, text: &str| {
+            [about, grade].map(|word| Cell::Text(word.into())).into_iter().chain([Cell::Prose(plain(text))]).collect()
+        };
+        let mut rows: Vec<Vec<Cell>> = vec![row("instance", "", diagnosis.instance.as_str())];
+        for Finding { about, grade, found, means, .. } in &diagnosis.findings {
+            rows.push(row(about, &grade.to_string(), found));
+            rows.extend((!means.is_empty()).then(|| row("", "", &words::of_the_job(means))));
+        }
+        let none = || "none: neither the route nor the credentials could be found out".into();
+        rows.push(row("flags", "", &flags(diagnosis).map_or_else(none, |flags| flags.join(" "))));
+        self.say_all(self.screen.table(0, &rows));
     }
 
     /// A text that may take several lines.
@@ -349,11 +358,6 @@ impl View {
         }
     }
 
-    /// Several lines that are safe to show as they are.
-    pub(crate) fn say_lines(&self, text: &str) {
-        text.lines().for_each(|line| self.say(line));
-    }
-
     /// An object for a script, or else a line for a person, which is made safe to show.
     pub(crate) fn answer(&self, object: &impl Serialize, line: &str) {
         if self.is_json {
@@ -366,6 +370,22 @@ impl View {
     pub(crate) fn is_json(&self) -> bool {
         self.is_json
     }
+}
+
+/// What a doctor found, and the flags that it comes to.
+#[derive(Serialize)]
+struct Examined<'a> {
+    #[serde(flatten)]
+    diagnosis: &'a Diagnosis,
+    flags: Option<Vec<String>>,
+}
+
+/// The flags that a run takes as they are; `None` if there is nothing to set.
+fn flags(diagnosis: &Diagnosis) -> Option<Vec<String>> {
+    let route = diagnosis.route.map(|route| ["--route".to_owned(), route.to_string()]);
+    let style = diagnosis.credentials.map(|style| ["--credentials".to_owned(), style.to_string()]);
+    let flags: Vec<_> = route.into_iter().chain(style).flatten().collect();
+    (!flags.is_empty()).then_some(flags)
 }
 
 /// A last word on standard error.

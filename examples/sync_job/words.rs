@@ -231,6 +231,9 @@ pub(crate) fn of_the_job(text: &str) -> String {
         ("give them in another way, see Credentials", "give them in another way with --credentials"),
         ("as base URL", "with --base-url"),
         ("check the base URL", "check --base-url"),
+        ("Check the base URL", "Check --base-url"),
+        ("name a contact for the write test", "name a contact with --write-test"),
+        ("Name a contact for the write test", "Name a contact with --write-test"),
     ]
     .into_iter()
     .fold(text.to_owned(), |text, (library, job)| text.replace(library, job))

@@ -254,7 +254,7 @@ fn each_reason_has_its_count_and_what_to_do_about_it() {
             assert!(page.contains(text), "{text}");
         }
         let guardrail = Guardrail::ManyRenames { renamed: 9, known: 10 }.to_string();
-        assert!(page.contains(&guardrail) && page.contains("--yes"));
+        assert!(page.contains(&guardrail) && page.contains("<code>Guardrails::off()</code>"));
     }
     assert_eq!(headline(&empty), "Nothing to change");
     assert!(

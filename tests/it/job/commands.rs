@@ -656,6 +656,9 @@ async fn a_doctor_says_which_flags_fit_and_a_run_takes_them() {
     let well = desk.run_at(&server, &format!("doctor {} --write-test {}", flags.join(" "), chat(0))).await.with(0);
     assert!(well.out.contains("put back as it was") && well.out.contains("--credentials bearer"), "{well}");
     assert_people(&server, 2, "Bob");
+    server.take_only_route(wawp_contacts::Route::PutContact);
+    server.add_header("Allow", "");
+    desk.run_at(&server, "doctor").await.says("name a contact with --write-test to prove it.");
 }
 
 #[tokio::test]
