@@ -101,6 +101,9 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
     };
     let rows = if args.command.reads_crm() { Some(export::open(args, &stop).await?) } else { None };
     let (builder, stand_in) = connect(args).await?;
+    if args.command.needs_ledger() {
+        asked::find_ledger(args)?;
+    }
     if let Command::Doctor { write_test } = &args.command {
         return examine(&view, builder, write_test.clone()).await;
     }
@@ -111,6 +114,9 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
     }
     view.begin(args);
     let paper = Paper::new(args);
+    if args.command.needs_ledger() && ledger.runs(AddressBook::instance(&client), 1).await?.is_empty() {
+        return Err(words::nothing_known(args, AddressBook::instance(&client)).into());
+    }
     // What is not said is as it was in the last run.
     let last = ledger.state(AddressBook::instance(&client)).await?;
     let policy = args.kept.as_ref().map(|kept| kept.drift).or(args.policy).unwrap_or(last.drift);

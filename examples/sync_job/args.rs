@@ -171,6 +171,11 @@ impl Command {
         matches!(self, Self::Run { plan: None } | Self::Plan { .. } | Self::Adopt)
     }
 
+    /// Whether it calls for what runs have left in a ledger, and has nothing to do without.
+    pub(crate) fn needs_ledger(&self) -> bool {
+        matches!(self, Self::Refresh | Self::Undo { .. })
+    }
+
     /// Whether it asks the server anything; the others need the ledger only.
     pub(crate) fn calls(&self) -> bool {
         self.reads_crm() || matches!(self, Self::Run { .. } | Self::Refresh | Self::Undo { .. } | Self::Doctor { .. })

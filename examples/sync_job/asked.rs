@@ -1,6 +1,6 @@
 //! What a person asks and says about single contacts and past runs. Nobody is called: the ledger knows, and the next run does.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
@@ -29,6 +29,18 @@ const RUNS: usize = 100;
 /// So many contacts are listed where a name does not say which is meant.
 const LISTED: usize = 10;
 
+/// The ledger that the runs have left; none is made.
+pub(crate) fn find_ledger(args: &Args) -> Result<&Path, AnyError> {
+    let Some(path) = &args.ledger else {
+        return Err("a ledger in memory knows nobody; name the file of the runs with --ledger".into());
+    };
+    if !path.exists() {
+        let path = path.display();
+        return Err(format!("there is no ledger {path}; name that of the runs with --ledger, or run first").into());
+    }
+    Ok(path)
+}
+
 /// What the answers are found in.
 struct Desk<'a> {
     args: &'a Args,
@@ -40,6 +52,12 @@ struct Desk<'a> {
 
 pub(crate) async fn answer(args: &Args, view: &View) -> Result<u8, AnyError> {
     let desk = Desk::open(args, view).await?;
+    let lists =
+        matches!(args.command, Command::Parked | Command::Edits | Command::Runs { run: None } | Command::Status);
+    if lists && !args.json && desk.ledger.runs(&desk.instance, 1).await?.is_empty() {
+        view.say(&words::nothing_known(args, &desk.instance));
+        return Ok(0);
+    }
     match &args.command {
         Command::Explain(contact) => desk.explain(&contact.text()).await,
         Command::Hold(contact) => desk.say(&contact.text(), true).await,
@@ -63,14 +81,7 @@ impl<'a> Desk<'a> {
             (None, Some(_)) => return Err(NO_INSTANCE.into()),
             (None, None) => STAND_IN.parse()?,
         };
-        let Some(path) = &args.ledger else {
-            return Err("a ledger in memory knows nobody; name the file of the runs with --ledger".into());
-        };
-        if !path.exists() {
-            let path = path.display();
-            return Err(format!("there is no ledger {path}; name that of the runs with --ledger, or run first").into());
-        }
-        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path).await?);
+        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(find_ledger(args)?).await?);
         let policy = match args.policy {
             Some(policy) => policy,
             None => ledger.state(&instance).await?.drift,
@@ -298,8 +309,6 @@ impl<'a> Desk<'a> {
             for run in &runs {
                 self.view.answer(&Ran::of(run), "");
             }
-        } else if runs.is_empty() {
-            self.view.say("nothing ran yet");
         } else {
             let cells = |run: &RunRecord| {
                 let texts = [run.run.to_string(), run.began.to_string(), plain(&run.owner)].map(Cell::Text);

@@ -9,6 +9,8 @@ use wawp_contacts::{
     sync::{Guardrail, Report, Summary},
 };
 
+use crate::args::Args;
+
 /// A whole number with its thousands apart: `5,000`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();

@@ -110,7 +110,21 @@ async fn a_typo_is_told_what_was_meant() {
 #[tokio::test]
 async fn without_a_ledger_there_is_nobody_to_ask_about_and_none_is_made() {
     let desk = Desk::new();
-    for command in ["explain Bob", "hold Bob", "release Bob", "parked", "retry --all", "runs", "status"] {
+    for command in [
+        "explain Bob",
+        "hold Bob",
+        "release Bob",
+        "forget Bob",
+        "parked",
+        "edits",
+        "retry --all",
+        "runs",
+        "runs 1",
+        "status",
+        "refresh",
+        "undo 1",
+        "undo 1 --yes",
+    ] {
         desk.run(command).await.was_refused("there is no ledger sync_job.ledger; name that of the runs with --ledger");
         desk.run(&format!("{command} --ledger memory")).await.was_refused("a ledger in memory knows nobody");
         let mut job = desk.job(command.split(' '));
@@ -118,6 +132,35 @@ async fn without_a_ledger_there_is_nobody_to_ask_about_and_none_is_made() {
         end(job).await.was_refused("name the instance with --instance");
     }
     assert_eq!(desk.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn where_nothing_ran_yet_each_command_says_so_and_what_to_do_first() {
+    let (desk, server) = three().await;
+    let before = desk.files();
+    let words = "nothing ran yet for instance other in sync_job.ledger; `run` or `adopt` first, or name the instance or the ledger";
+    for (command, code) in
+        [("parked", 0), ("edits", 0), ("runs", 0), ("status", 0), ("refresh", 1), ("undo 1", 1), ("undo 2 --yes", 1)]
+    {
+        let mut job = desk.job(command.split(' '));
+        job.args(["--instance", "other", "--base-url", &server.url()]).env("WAWP_ACCESS_TOKEN", "s3cret");
+        let ended = end(job).await.with(code);
+        let told = if code == 0 { &ended.out } else { &ended.err };
+        assert!(told.contains(words) && told.lines().count() == 1, "{command}\n{ended}");
+    }
+    for (command, words) in [("explain Bob", "nobody is known as"), ("runs 1", "there was no run 1; see `runs`")] {
+        let mut job = desk.job(command.split(' '));
+        job.args(["--instance", "other"]);
+        end(job).await.was_refused(words);
+    }
+    for (command, lines) in [("parked", 0), ("edits", 0), ("runs", 0), ("status", 1)] {
+        let mut job = desk.job([command, "--json", "--instance", "other"]);
+        job.env("WAWP_ACCESS_TOKEN", "s3cret");
+        assert_eq!(end(job).await.with(0).lines().len(), lines, "{command}");
+    }
+    assert_eq!((desk.files(), server.reads()), (before, 0));
+    desk.run_at(&server, "undo 2 --yes").await.with(1).complains("there was no run 2");
+    assert_eq!(desk.ask(&server, &["runs", "--json"]).await.with(0).lines().len(), 1, "nor is it one by now");
 }
 
 #[tokio::test]
@@ -187,6 +230,32 @@ async fn a_refresh_counts_what_others_saved_and_the_policy_says_what_becomes_of_
 }
 
 #[tokio::test]
+async fn a_refresh_names_whom_others_renamed_the_first_few_or_all() {
+    let (desk, server) = (Desk::with_people(12, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    for n in 1..11 {
+        server.rename_on_phone(&chat(n), &format!("M\u{202e}um {n}"));
+    }
+    let few = desk.run_at(&server, "refresh").await.with(0);
+    let few = few.says("10 names were saved over ours\n  +1 202-555-0001  crm-1   \"Bob 1\"   ->  \"M\\u{202e}um 1\"");
+    let few = few.says("and 2 more; --all shows them").says("the next run sends ours again");
+    assert!(
+        few.out.lines().last().unwrap().contains("12 entries read, 10 drifted; 2 as wanted, 10 different"),
+        "{few}"
+    );
+    let all = desk.run_at(&server, "refresh --all --policy ask").await.with(3).says("you decide which names stay");
+    assert_eq!(all.out.lines().filter(|line| line.starts_with("  +1")).count(), 10, "{all}");
+    let told = desk.run_at(&server, "refresh --json").await.with(3);
+    let (last, lines) = (told.summary(), told.lines());
+    let drifted: Vec<_> = lines.iter().filter(|line| line["type"] == "drifted").collect();
+    assert_eq!((fields(&last, ["read", "drifted"]), drifted.len(), lines.len()), ([12, 10], 10, 12), "{told}");
+    let first = ["chat", "crm_ids", "sent", "seen"].map(|key| drifted[0][key].clone());
+    assert_eq!(json!(first), json!(["12025550001@c.us", ["crm-1"], "Bob 1", "M\u{202e}um 1"]));
+    let plan = desk.run_at(&server, "plan --json").await;
+    assert!(!plan.out.contains("\"type\":\"drifted\""), "only a refresh is asked for that\n{plan}");
+}
+
+#[tokio::test]
 async fn a_refresh_needs_no_export_and_tells_of_an_instance_that_may_not_be_called() {
     let (desk, server) = three().await;
     let job = |args: &[&str]| {
@@ -231,32 +300,6 @@ async fn a_contact_is_found_by_whatever_a_person_has_of_it() {
         }
     }
     assert_eq!(server.calls(), []);
-}
-
-#[tokio::test]
-async fn a_refresh_names_whom_others_renamed_the_first_few_or_all() {
-    let (desk, server) = (Desk::with_people(12, "Bob"), WawpServer::start().await);
-    desk.run_at(&server, "").await.with(0);
-    for n in 1..11 {
-        server.rename_on_phone(&chat(n), &format!("M\u{202e}um {n}"));
-    }
-    let few = desk.run_at(&server, "refresh").await.with(0);
-    let few = few.says("10 names were saved over ours\n  +1 202-555-0001  crm-1   \"Bob 1\"   ->  \"M\\u{202e}um 1\"");
-    let few = few.says("and 2 more; --all shows them").says("the next run sends ours again");
-    assert!(
-        few.out.lines().last().unwrap().contains("12 entries read, 10 drifted; 2 as wanted, 10 different"),
-        "{few}"
-    );
-    let all = desk.run_at(&server, "refresh --all --policy ask").await.with(3).says("you decide which names stay");
-    assert_eq!(all.out.lines().filter(|line| line.starts_with("  +1")).count(), 10, "{all}");
-    let told = desk.run_at(&server, "refresh --json").await.with(3);
-    let (last, lines) = (told.summary(), told.lines());
-    let drifted: Vec<_> = lines.iter().filter(|line| line["type"] == "drifted").collect();
-    assert_eq!((fields(&last, ["read", "drifted"]), drifted.len(), lines.len()), ([12, 10], 10, 12), "{told}");
-    let first = ["chat", "crm_ids", "sent", "seen"].map(|key| drifted[0][key].clone());
-    assert_eq!(json!(first), json!(["12025550001@c.us", ["crm-1"], "Bob 1", "M\u{202e}um 1"]));
-    let plan = desk.run_at(&server, "plan --json").await;
-    assert!(!plan.out.contains("\"type\":\"drifted\""), "only a refresh is asked for that\n{plan}");
 }
 
 #[tokio::test]
@@ -401,38 +444,6 @@ async fn a_plan_its_page_and_the_status_count_the_same() {
 }
 
 #[tokio::test]
-async fn a_person_is_forgotten_once_somebody_says_yes_and_stays_out_until_allowed() {
-    let (desk, server) = three().await;
-    desk.write("crm.csv", &people(3, "Rob"));
-    desk.run_at(&server, "").await.with(0);
-    let shown = desk.ask(&server, &["forget", "crm-1"]).await.with(1);
-    let shown = shown.says("+1 202-555-0001 \"Rob 1\": would be forgotten, with row crm-1 of the CRM and 1 names");
-    shown.complains("nothing was forgotten yet; pass --yes");
-    assert_eq!(desk.ask_json(&server, &["forget", "crm-1"], 1).await["forgotten"], false);
-    desk.ask(&server, &["explain", "crm-1"]).await.with(0);
-
-    let done = desk.ask_json(&server, &["forget", "(202) 555-0001", "--region", "US", "--yes"], 0).await;
-    let told = ["command", "forgotten", "chats", "crm_ids", "shown", "overwritten"].map(|key| done[key].clone());
-    assert_eq!(json!(told), json!(["forget", true, ["12025550001@c.us"], ["crm-1"], "Rob 1", 1]));
-    desk.ask(&server, &["explain", "crm-1"]).await.with(1).complains("nobody is known as");
-    desk.ask(&server, &["forget", "crm-1", "--yes"]).await.with(1).complains("nobody is known as");
-    desk.ask(&server, &["forget", "+12025550001", "--yes"]).await.with(0).says("nothing was known; kept out");
-
-    server.forget_calls();
-    let refused = desk.run_at(&server, "").await.with(3).says("2 unchanged, 1 row cannot be used");
-    refused.says("1 row claims a person who was forgotten: take the row out of the CRM, or");
-    let planned = desk.run_at(&server, "plan --json").await.with(3).lines();
-    assert!(planned.iter().any(|line| line["reason"] == "forgotten" && line["crm_id"] == "crm-1"), "{planned:?}");
-
-    assert_eq!(desk.ask_json(&server, &["forget", "Bob", "--allow"], 0).await["allowed"], false);
-    desk.ask(&server, &["forget", "crm-1", "--allow"]).await.with(0).says("allowed again");
-    desk.ask(&server, &["forget", "+12025550001", "--allow"]).await.with(0).says("was not forgotten");
-    assert_eq!(server.calls(), []);
-    desk.run_at(&server, "").await.with(0).says("3 unchanged");
-    desk.ask(&server, &["explain", "crm-1"]).await.with(0);
-}
-
-#[tokio::test]
 async fn what_was_refused_is_listed_and_tried_again_when_a_person_says_so() {
     let (desk, server) = (Desk::with_people(3, "Bob"), WawpServer::start().await);
     desk.run_at(&server, "").await.with(0);
@@ -506,6 +517,38 @@ async fn a_name_from_the_phone_stays_and_is_listed_for_the_crm() {
     desk.ask(&server, &["edits"]).await.with(0).says("the CRM knows every name");
     desk.run_at(&server, "--policy phone-wins").await.with(0);
     server.assert_contact(&chat(1), "Bob 1");
+}
+
+#[tokio::test]
+async fn a_person_is_forgotten_once_somebody_says_yes_and_stays_out_until_allowed() {
+    let (desk, server) = three().await;
+    desk.write("crm.csv", &people(3, "Rob"));
+    desk.run_at(&server, "").await.with(0);
+    let shown = desk.ask(&server, &["forget", "crm-1"]).await.with(1);
+    let shown = shown.says("+1 202-555-0001 \"Rob 1\": would be forgotten, with row crm-1 of the CRM and 1 names");
+    shown.complains("nothing was forgotten yet; pass --yes");
+    assert_eq!(desk.ask_json(&server, &["forget", "crm-1"], 1).await["forgotten"], false);
+    desk.ask(&server, &["explain", "crm-1"]).await.with(0);
+
+    let done = desk.ask_json(&server, &["forget", "(202) 555-0001", "--region", "US", "--yes"], 0).await;
+    let told = ["command", "forgotten", "chats", "crm_ids", "shown", "overwritten"].map(|key| done[key].clone());
+    assert_eq!(json!(told), json!(["forget", true, ["12025550001@c.us"], ["crm-1"], "Rob 1", 1]));
+    desk.ask(&server, &["explain", "crm-1"]).await.with(1).complains("nobody is known as");
+    desk.ask(&server, &["forget", "crm-1", "--yes"]).await.with(1).complains("nobody is known as");
+    desk.ask(&server, &["forget", "+12025550001", "--yes"]).await.with(0).says("nothing was known; kept out");
+
+    server.forget_calls();
+    let refused = desk.run_at(&server, "").await.with(3).says("2 unchanged, 1 row cannot be used");
+    refused.says("1 row claims a person who was forgotten: take the row out of the CRM, or");
+    let planned = desk.run_at(&server, "plan --json").await.with(3).lines();
+    assert!(planned.iter().any(|line| line["reason"] == "forgotten" && line["crm_id"] == "crm-1"), "{planned:?}");
+
+    assert_eq!(desk.ask_json(&server, &["forget", "Bob", "--allow"], 0).await["allowed"], false);
+    desk.ask(&server, &["forget", "crm-1", "--allow"]).await.with(0).says("allowed again");
+    desk.ask(&server, &["forget", "+12025550001", "--allow"]).await.with(0).says("was not forgotten");
+    assert_eq!(server.calls(), []);
+    desk.run_at(&server, "").await.with(0).says("3 unchanged");
+    desk.ask(&server, &["explain", "crm-1"]).await.with(0);
 }
 
 #[tokio::test]
