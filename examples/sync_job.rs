@@ -65,6 +65,7 @@ async fn main() -> ExitCode {
             view::print(&text);
             return ExitCode::SUCCESS;
         }
+        Err(NoArgs::Unread(words)) => return fail(&words),
         Err(NoArgs::Wrong(words)) => return fail(&format!("{words}; --help shows what there is")),
     };
     match job(&args).await {
@@ -99,7 +100,7 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
         // The others leave nothing half done.
         _ => Stop::never(),
     };
-    let rows = if args.command.reads_crm() { Some(export::open(args, &stop).await?) } else { None };
+    let rows = if args.command.reads_crm() { Some(export::open(args, &stop, &view).await?) } else { None };
     let (builder, stand_in) = connect(args).await?;
     if args.command.needs_ledger() {
         asked::find_ledger(args)?;
@@ -363,7 +364,7 @@ fn check_guardrail(guardrail: Option<&Guardrail>) -> Result<(), AnyError> {
 async fn open_ledger(args: &Args) -> Result<Arc<dyn Ledger>, AnyError> {
     Ok(match &args.ledger {
         // A plan leaves no file behind.
-        Some(path) if !matches!(args.command, Command::Plan { .. }) || path.exists() => {
+        Some(path) if !matches!(args.command, Command::Plan { .. }) || asked::has_ledger(path) => {
             Arc::new(SqliteLedger::open(path).await?)
         }
         _ => Arc::new(MemoryLedger::default()),

@@ -16,7 +16,7 @@ use wawp_contacts::{
 
 use crate::{
     AnyError, GO_ON, NO_INSTANCE, STAND_IN,
-    args::{Args, Command, policy_word},
+    args::{Args, Command, policy_word, write_whole},
     safe::plain,
     screen::{Cell, Ink},
     told::{Tense, Told, name},
@@ -29,12 +29,17 @@ const RUNS: usize = 100;
 /// So many contacts are listed where a name does not say which is meant.
 const LISTED: usize = 10;
 
+/// Whether a ledger can be in a file: an empty one would become one.
+pub(crate) fn has_ledger(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file() || found.len() > 0)
+}
+
 /// The ledger that the runs have left; none is made.
 pub(crate) fn find_ledger(args: &Args) -> Result<&Path, AnyError> {
     let Some(path) = &args.ledger else {
         return Err("a ledger in memory knows nobody; name the file of the runs with --ledger".into());
     };
-    if !path.exists() {
+    if !has_ledger(path) {
         let path = path.display();
         return Err(format!("there is no ledger {path}; name that of the runs with --ledger, or run first").into());
     }
@@ -330,7 +335,7 @@ impl<'a> Desk<'a> {
         if let Some(path) = &self.args.report {
             let page =
                 past.page().ok_or_else(|| format!("the report of run {run} is not known, so there is no page"))?;
-            std::fs::write(path, page.overruled_by(GO_ON).to_string())
+            write_whole(path, page.overruled_by(GO_ON).to_string().as_bytes())
                 .map_err(|error| format!("the report {}: {error}", path.display()))?;
         }
         Ok(0)

@@ -344,7 +344,7 @@ impl View {
     }
 
     /// A text that may take several lines.
-    fn say_wrapped(&self, text: &str) {
+    pub(crate) fn say_wrapped(&self, text: &str) {
         self.say_all(self.screen.heading(Ink::Plain, text));
     }
 
