@@ -379,10 +379,12 @@ impl<'a> Desk<'a> {
             (without_row, "without a row", "without a row"),
         ];
         let counts = counts.map(|(number, one, more)| many(number, one, more)).join(", ");
-        let mut contacts = format!("{}: {counts}; {}", count(contacts), many(known, "has a name", "have a name"));
-        if by_hand > 0 {
-            contacts += &format!("; {}, see `parked`", many(by_hand, "is held by you", "are held by you"));
-        }
+        let by_hand = match by_hand {
+            0 => String::new(),
+            _ => format!("; {}, see `parked`", many(by_hand, "is held by you", "are held by you")),
+        };
+        let named = many(known, "has a name", "have a name");
+        let contacts = format!("{}: {counts}; {named}{by_hand}", count(contacts));
         let rows = [
             ["instance", self.instance.as_str()],
             ["contacts", &contacts],

@@ -32,10 +32,7 @@ pub(crate) struct View {
     is_json: bool,
     /// Whether wishes are taken in and nothing is called.
     is_intake: bool,
-    /// Whether what is due is no news yet: what the address book shows is read after it.
-    is_adoption: bool,
-    /// Whether it is asked what others saved.
-    is_refresh: bool,
+    command: Command,
     screen: Screen,
     /// What is told at the end.
     told: Mutex<Told>,
@@ -52,9 +49,8 @@ impl View {
         let bar =
             ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("left", left));
-        let (is_adoption, is_refresh) = (args.command == Command::Adopt, args.command == Command::Refresh);
         let (screen, told) = (Screen::of_stdout(), Mutex::new(Told::new(args.all)));
-        Self { is_json: args.json, is_intake: args.intake_only, is_adoption, is_refresh, screen, told, bar }
+        Self { is_json: args.json, is_intake: args.intake_only, command: args.command.clone(), screen, told, bar }
     }
 
     /// A line for the user, which is never part of the JSON.
@@ -96,12 +92,14 @@ impl View {
     pub(crate) fn progress(&self, progress: &Progress<'_>) {
         match progress {
             Progress::Planned(_) | Progress::Changed(Change { outcome: Outcome::Due { .. }, .. })
-                if self.is_adoption => {}
+                // What the address book shows is read after it.
+                if self.command == Command::Adopt => {}
             Progress::Planned(summary) => self.planned(summary),
             Progress::Changed(change) if self.is_json => print_change(change),
             Progress::Edited(edit) if self.is_json => print_line("edit", edit),
-            Progress::Drifted(drifted) if self.is_refresh && self.is_json => print_line("drifted", drifted),
-            Progress::Drifted(drifted) if self.is_refresh => self.told().drifted(drifted),
+            Progress::Drifted(_) if self.command != Command::Refresh => {}
+            Progress::Drifted(drifted) if self.is_json => print_line("drifted", drifted),
+            Progress::Drifted(drifted) => self.told().drifted(drifted),
             Progress::Changed(change) => self.changed(change),
             Progress::Refused(refusal) if self.is_json => print_line("refusal", refusal),
             Progress::Refused(refusal) => self.told().refusal(refusal),

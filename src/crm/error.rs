@@ -1,7 +1,7 @@
 use std::io;
 
 use super::{
-    closest::closest,
+    closest::{closest, slips},
     mapping::{Field, Vocabulary, folded},
 };
 
@@ -81,10 +81,12 @@ fn likely<'c>(fields: &[Field], columns: &'c [String]) -> Option<(Field, &'c str
     let unknown = columns.iter().map(|column| (folded(column), column.as_str()));
     let unknown: Vec<_> = unknown.filter(|(folded, _)| vocabulary.fields(folded).is_empty()).collect();
     let names = fields.iter().flat_map(|field| field.aliases().iter().map(|name| (*field, *name)));
-    names.filter(|(_, name)| name.len() >= LEAST).find_map(|(field, name)| {
+    let meant = names.filter(|(_, name)| name.len() >= LEAST).filter_map(|(field, name)| {
         let meant = closest(name, unknown.iter().map(|(folded, _)| folded.as_str()))?;
-        Some((field, unknown.iter().find(|(folded, _)| folded == meant)?.1))
-    })
+        let (_, column) = unknown.iter().find(|(folded, _)| folded == meant)?;
+        Some((slips(name, meant), field, *column))
+    });
+    meant.min_by_key(|(slips, ..)| *slips).map(|(_, field, column)| (field, column))
 }
 
 /// What each row needs, and how its column may be called; each name is one of those that are recognised.

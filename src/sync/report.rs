@@ -126,7 +126,8 @@ impl Change {
 /// The counts of a run, or of a plan.
 ///
 /// Each contact of the CRM is counted once among `created`, `renamed`, `unchanged`, `parked`, `held` and `gated`; each row that could
-/// not be used once among `refused` and `stale`.
+/// not be used once among `refused` and `stale`. For a snapshot all of them together are its rows. How the contacts stand that the ledger
+/// knows, in the same words, says [`Standing`](super::Standing).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Summary {

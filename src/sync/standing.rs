@@ -69,7 +69,9 @@ impl ContactSync {
             let records = self.ledger.fetch(self.book.instance(), query).await?;
             let Some(last) = records.last() else { return Ok(standing) };
             after = Some(last.chat.clone());
-            records.iter().for_each(|record| standing.count(record));
+            for record in &records {
+                standing.count(record);
+            }
         }
     }
 }

@@ -63,10 +63,11 @@ impl<R: Read> Records<R> {
             && records.fill().map_err(SourceError::Read)?
         {}
         match records.unread() {
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(SourceError::Utf16),
+            // With the mark that says so, and without it.
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => {
+                return Err(SourceError::Utf16);
+            }
             // The archive that newer spreadsheets are, and the container of the older ones.
-            // Without the mark that says so.
-            [_, 0, _, 0, ..] | [0, _, 0, _, ..] => return Err(SourceError::Utf16),
             [b'P', b'K', 3, 4, ..] | [0xd0, 0xcf, 0x11, 0xe0, ..] => return Err(SourceError::Spreadsheet),
             [0xef, 0xbb, 0xbf, ..] => records.start = 3,
             _ => {}

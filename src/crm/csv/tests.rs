@@ -148,7 +148,7 @@ fn a_mapping_for_a_missing_column_names_the_column_that_comes_closest() {
         ("id,name,Telefon", "phone=Telefon"),
         ("id,name,Handy", "phone=COLUMN"),
         ("Mobil,Kundennr,E-Mail", "id=COLUMN,mobile=Mobil,first=COLUMN"),
-        ("Record-Nr,phone,Fist Name", "id=COLUMN,first=Fist Name"),
+        ("Record-Nr,phone,Fist Name", "id=Record-Nr,first=Fist Name"),
         ("id,phone,Last Nmae", "last=Last Nmae"),
         ("Custmer ID,Last Modified,country,phone,name", "id=Custmer ID"),
         ("id,name,Deal,Cost,ip", "phone=COLUMN"),
@@ -258,7 +258,8 @@ proptest! {
         let text = format!("id,name,phone,{}\n7,Ada,'+447700900123,{}\n", "note,".repeat(texts.len() - 1) + "note",
             texts.iter().map(quoted).collect::<Vec<_>>().join(","));
         let mut rows = Csv::new(text.as_bytes()).unwrap();
-        prop_assert_eq!(rows.next().unwrap().unwrap().chat.as_str(), "447700900123@c.us");
+        let contact = rows.next().unwrap().unwrap();
+        prop_assert_eq!(contact.chat.as_str(), "447700900123@c.us");
         prop_assert_eq!(&rows.record()[3..], texts);
     }
 

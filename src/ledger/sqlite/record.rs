@@ -93,7 +93,7 @@ pub(super) fn fetch(connection: &Connection, instance: i64, wanted: Wanted) -> R
         ),
         Wanted::ByHand { after, limit } => rows(
             "SELECT body, revision FROM contact INDEXED BY contact_by_hand WHERE instance = ?1 AND chat > ?2 \
-             AND json_extract(body, '$.held') IS NOT NULL ORDER BY chat LIMIT ?3",
+             AND instr(body, '\"held\":{') > 0 AND json_extract(body, '$.held') IS NOT NULL ORDER BY chat LIMIT ?3",
             params![instance, after, count(limit)],
         ),
         Wanted::All { after, limit } => rows(

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     crm::{CrmContact, RowDigest},
     ledger::{Incoming, Tally, Verdict},
-    record::{Claim, Status},
+    record::{Claim, Held, Seen, Status},
 };
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -76,7 +76,7 @@ async fn the_connection_is_durable_and_shared() {
         ("fullfsync", 1),
         ("checkpoint_fullfsync", 1),
         ("busy_timeout", 20_000),
-        ("user_version", 3),
+        ("user_version", 4),
     ] {
         assert_eq!(file.number(&format!("PRAGMA {pragma}")), value, "{pragma}");
     }
@@ -131,7 +131,7 @@ async fn the_queries_of_every_loop_are_served_by_an_index() {
         ),
         (
             "SELECT body, revision FROM contact INDEXED BY contact_by_hand WHERE instance = 1 AND chat > 'a' \
-             AND json_extract(body, '$.held') IS NOT NULL ORDER BY chat LIMIT 9",
+             AND instr(body, '\"held\":{') > 0 AND json_extract(body, '$.held') IS NOT NULL ORDER BY chat LIMIT 9",
             "INDEX contact_by_hand",
         ),
         (
@@ -297,6 +297,19 @@ async fn a_lease_goes_by_the_ledgers_clock_even_if_its_holder_lives() -> Outcome
     let lease = ledger.acquire(&"two".parse()?, "first", TTL).await?;
     ledger.release(lease).await?;
     assert_eq!(ledger.state(&"two".parse()?).await?.released_at, Some(clock.now()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_is_held_by_hand_is_told_from_who_was_joined_with_such_a_one_and_from_texts() -> Outcome {
+    let file = InFile::open().await;
+    let held = Record { held: Some(Held { since: Timestamp(5) }), ..settled(0) };
+    let joined = Record { joined: vec![Box::new(Record { claims: Vec::new(), ..held.clone() })], ..settled(1) };
+    let seen = Record { seen: Some(Seen::new(Some("\"held\":{\"since\":5}".into()), Timestamp(5))), ..settled(2) };
+    let stored = [held, joined, seen].map(Write::from).to_vec();
+    assert_eq!(file.ledger.commit(&file.instance, None, stored).await?, [0; 0]);
+    let found = file.ledger.fetch(&file.instance, Query::ByHand { after: None, limit: 9 }).await?;
+    assert_eq!(found.iter().map(|record| &record.chat).collect::<Vec<_>>(), [&settled(0).chat]);
     Ok(())
 }
 

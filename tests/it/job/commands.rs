@@ -234,7 +234,7 @@ async fn a_refresh_names_whom_others_renamed_the_first_few_or_all() {
     let (desk, server) = (Desk::with_people(12, "Bob"), WawpServer::start().await);
     desk.run_at(&server, "").await.with(0);
     for n in 1..11 {
-        server.rename_on_phone(&chat(n), &format!("M\u{202e}um {n}"));
+        server.rename_on_phone(&chat(n), format!("M\u{202e}um {n}"));
     }
     let few = desk.run_at(&server, "refresh").await.with(0);
     let few = few.says("10 names were saved over ours\n  +1 202-555-0001  crm-1   \"Bob 1\"   ->  \"M\\u{202e}um 1\"");
