@@ -251,8 +251,11 @@ async fn a_refresh_names_whom_others_renamed_the_first_few_or_all() {
     assert_eq!((fields(&last, ["read", "drifted"]), drifted.len(), lines.len()), ([12, 10], 10, 12), "{told}");
     let first = ["chat", "crm_ids", "sent", "seen"].map(|key| drifted[0][key].clone());
     assert_eq!(json!(first), json!(["12025550001@c.us", ["crm-1"], "Bob 1", "M\u{202e}um 1"]));
-    let plan = desk.run_at(&server, "plan --json").await;
-    assert!(!plan.out.contains("\"type\":\"drifted\""), "only a refresh is asked for that\n{plan}");
+    desk.write("crm.csv", &people(12, "Rob"));
+    let reads = server.reads();
+    let run = desk.run_at(&server, "--json --yes").await;
+    assert!(server.reads() > reads, "it looks at all of the address book as well");
+    assert!(!run.out.contains("\"type\":\"drifted\""), "only a refresh is asked for that\n{run}");
 }
 
 #[tokio::test]
