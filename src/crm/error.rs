@@ -56,7 +56,7 @@ impl SourceError {
     /// ```
     /// use wawp_contacts::crm::Csv;
     ///
-    /// let error = Csv::new("id,Mobil,Vorname\n".as_bytes()).unwrap_err();
+    /// let error = Csv::new("id,Mobil,Anrede\n".as_bytes()).unwrap_err();
     /// assert_eq!(error.mapping().as_deref(), Some("mobile=Mobil,first=COLUMN"));
     /// ```
     #[must_use]
