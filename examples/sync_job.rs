@@ -65,6 +65,7 @@ async fn main() -> ExitCode {
             view::print(&text);
             return ExitCode::SUCCESS;
         }
+        Err(NoArgs::Unread(words)) => return fail(&words),
         Err(NoArgs::Wrong(words)) => return fail(&format!("{words}; --help shows what there is")),
     };
     match job(&args).await {
@@ -99,8 +100,11 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
         // The others leave nothing half done.
         _ => Stop::never(),
     };
-    let rows = if args.command.reads_crm() { Some(export::open(args, &stop).await?) } else { None };
+    let rows = if args.command.reads_crm() { Some(export::open(args, &stop, &view).await?) } else { None };
     let (builder, stand_in) = connect(args).await?;
+    if args.command.needs_ledger() {
+        asked::find_ledger(args)?;
+    }
     if let Command::Doctor { write_test } = &args.command {
         return examine(&view, builder, write_test.clone()).await;
     }
@@ -111,6 +115,9 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
     }
     view.begin(args);
     let paper = Paper::new(args);
+    if args.command.needs_ledger() && ledger.runs(AddressBook::instance(&client), 1).await?.is_empty() {
+        return Err(words::nothing_known(args, AddressBook::instance(&client)).into());
+    }
     // What is not said is as it was in the last run.
     let last = ledger.state(AddressBook::instance(&client)).await?;
     let policy = args.kept.as_ref().map(|kept| kept.drift).or(args.policy).unwrap_or(last.drift);
@@ -233,7 +240,7 @@ impl Job<'_> {
 
     async fn refresh(&self) -> Result<u8, AnyError> {
         let found = self.sync.refresh().await?;
-        self.view.refresh(&found);
+        self.view.refresh(&found, self.policy);
         self.check_read(&found)?;
         Ok(if self.policy == Drift::Ask && found.drifted > 0 { 3 } else { 0 })
     }
@@ -290,6 +297,9 @@ impl Job<'_> {
     }
 }
 
+/// What goes on where a guardrail stops a run.
+const GO_ON: &str = "--yes";
+
 /// What is written for people beside the text: a page of what happened, and the rows that cannot be used.
 struct Paper {
     page: Option<PathBuf>,
@@ -317,7 +327,7 @@ impl Paper {
 
     fn write_page(&self, page: Page<'_>) -> Result<(), AnyError> {
         let Some(path) = &self.page else { return Ok(()) };
-        let page = page.at(self.began).paced(self.pace).with_log(&self.log).to_string();
+        let page = page.at(self.began).paced(self.pace).with_log(&self.log).overruled_by(GO_ON).to_string();
         write_whole(path, page.as_bytes()).map_err(|error| format!("the report {}: {error}", path.display()).into())
     }
 }
@@ -354,7 +364,7 @@ fn check_guardrail(guardrail: Option<&Guardrail>) -> Result<(), AnyError> {
 async fn open_ledger(args: &Args) -> Result<Arc<dyn Ledger>, AnyError> {
     Ok(match &args.ledger {
         // A plan leaves no file behind.
-        Some(path) if !matches!(args.command, Command::Plan { .. }) || path.exists() => {
+        Some(path) if !matches!(args.command, Command::Plan { .. }) || asked::has_ledger(path) => {
             Arc::new(SqliteLedger::open(path).await?)
         }
         _ => Arc::new(MemoryLedger::default()),

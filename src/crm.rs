@@ -34,7 +34,7 @@ use std::{error::Error as StdError, fmt};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 #[cfg(feature = "csv")]
-pub use self::csv::Csv;
+pub use self::csv::{Csv, defused};
 pub use self::{
     digest::RowDigest,
     error::SourceError,

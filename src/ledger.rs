@@ -19,7 +19,7 @@
 //!
 //! | table | key | holds |
 //! |---|---|---|
-//! | `contact` | a number that grows with each arrival; unique (instance, chat) | the record as JSON, and beside it what is searched by: state, due time, whether it is known |
+//! | `contact` | a number that grows with each arrival; unique (instance, chat) | the record as JSON, and beside it what is searched by: state, due time, whether it is known, whether it is held by hand |
 //! | `alias` | (instance, alias) | the contact that another id belongs to |
 //! | `claim` | a number that grows with each arrival; unique (instance, CRM id) | digest and contact: one for each claim of each record |
 //! | `instance`, `run`, `history` | | state, lease and salt of an instance; what ran; what was overwritten |
@@ -310,6 +310,13 @@ pub enum Query<'q> {
     State {
         /// The state: a [word](Status::as_str).
         state: &'q str,
+        /// The chat to start after.
+        after: Option<&'q ChatId>,
+        /// How many at the most.
+        limit: usize,
+    },
+    /// Those that a person [said to leave as they are](Record::held), whatever state they are in, in the order of chats.
+    ByHand {
         /// The chat to start after.
         after: Option<&'q ChatId>,
         /// How many at the most.

@@ -89,6 +89,7 @@ mod refresh;
 mod report;
 mod run;
 mod saved;
+mod standing;
 mod undo;
 mod verify;
 
@@ -113,10 +114,11 @@ pub use self::{
     persons::{Happening, Retry, Story, Waiting},
     refresh::{Adoption, Refresh},
     report::{
-        Action, Change, Left, LeftReason, Notes, Observer, Outcome, Page, PastRun, Plan, Progress, Report, RunLog,
-        Summary,
+        Action, Change, Drifted, Left, LeftReason, Notes, Observer, Outcome, Page, PastRun, Plan, Progress, Report,
+        RunLog, Summary,
     },
     saved::{MovedOn, SavedPlan},
+    standing::Standing,
     undo::Undo,
     verify::Verify,
 };

@@ -16,6 +16,7 @@ use clap::{
 };
 use clap_complete::Shell;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use tempfile::NamedTempFile;
 use wawp_contacts::{
     ChatId, Credentials, InstanceId, Pace, Region, Route,
@@ -42,6 +43,7 @@ a person.";
 #[command(
     name = "sync_job",
     about = "Makes a WhatsApp address book say what the CRM says.",
+    version,
     after_help = "\
 The access token is read from WAWP_ACCESS_TOKEN, and from nowhere else. The
 commands from explain on call nobody: they need the ledger only.",
@@ -73,7 +75,7 @@ pub(crate) enum Command {
     Refresh,
     /// Give contacts the names back that they had before a run
     Undo {
-        #[arg(help = "the run's number, see `runs`")]
+        #[arg(help = "the run's number, see `runs`", value_parser = run_number, allow_negative_numbers = true)]
         run: u64,
     },
     /// Find out what is true for your server, and which flags fit
@@ -98,7 +100,7 @@ pub(crate) enum Command {
         #[arg(long, help = "let a person be known again who was forgotten: by\nphone, chat id or CRM id")]
         allow: bool,
     },
-    /// List the contacts that wait for a person: parked or held
+    /// List the contacts that wait for a person, and those that are held
     Parked,
     /// List the names that people saved on the phone, for the CRM
     Edits,
@@ -118,7 +120,7 @@ pub(crate) enum Command {
     },
     /// List what ran, newest first; or show the report of one run again
     Runs {
-        #[arg(help = "the number of the run to show")]
+        #[arg(help = "the number of the run to show", value_parser = run_number, allow_negative_numbers = true)]
         run: Option<u64>,
     },
     /// Count the contacts, and tell of the instance and its last run
@@ -169,6 +171,11 @@ impl Command {
 
     pub(crate) fn reads_crm(&self) -> bool {
         matches!(self, Self::Run { plan: None } | Self::Plan { .. } | Self::Adopt)
+    }
+
+    /// Whether it calls for what runs have left in a ledger, and has nothing to do without.
+    pub(crate) fn needs_ledger(&self) -> bool {
+        matches!(self, Self::Refresh | Self::Undo { .. })
     }
 
     /// Whether it asks the server anything; the others need the ledger only.
@@ -417,6 +424,10 @@ fn rate(text: &str) -> Result<f64, &'static str> {
     rate.ok_or("give a number from 0 to 10000")
 }
 
+fn run_number(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|run| *run > 0).ok_or("give the number of a run; `runs` lists them")
+}
+
 fn count(text: &str) -> Result<u32, &'static str> {
     text.parse().ok().filter(|count| *count > 0).ok_or("give a whole number from 1")
 }
@@ -500,7 +511,11 @@ impl Kept {
         let name = path.display();
         let file = File::open(path).map_err(|error| format!("the plan {name}: {error}"))?;
         let kept = serde_json::from_reader(BufReader::new(file));
-        kept.map_err(|error| format!("{name} is no plan that `plan --out` has kept ({error}); make a new one"))
+        kept.map_err(|error: serde_json::Error| match error.classify() {
+            Category::Io => format!("the plan {name} cannot be read: {error}"),
+            Category::Data => format!("{name} is no plan of this version ({error}); make a new one"),
+            _ => format!("{name} is no plan that `plan --out` has kept; make a new one, or name an export with --crm"),
+        })
     }
 
     pub(crate) fn write(args: &Args, plan: SavedPlan, path: &Path) -> std::io::Result<()> {
@@ -512,8 +527,10 @@ impl Kept {
 pub(crate) enum NoArgs {
     /// A text was asked for: the help, or a shell's script.
     Help(String),
-    /// What is wrong, in one line.
+    /// What is wrong with the command line, in one line.
     Wrong(String),
+    /// What is wrong with a file that it names.
+    Unread(String),
 }
 
 impl Args {
@@ -522,7 +539,7 @@ impl Args {
         let typed: Vec<OsString> = std::env::args_os().collect();
         let args = Self::read(typed.clone())?;
         let Command::Run { plan: Some(path) } = &args.command else { return Ok(args) };
-        let kept = Kept::read(path).map_err(NoArgs::Wrong)?;
+        let kept = Kept::read(path).map_err(NoArgs::Unread)?;
         // What was typed comes last, and so goes first.
         let (job, rest) = typed.split_at(1);
         let flags = kept.flags.iter().map(OsString::from);
@@ -534,7 +551,7 @@ impl Args {
     fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, NoArgs> {
         let line = self::line().try_get_matches_from(line).and_then(|matches| Line::from_arg_matches(&matches));
         let Line { command, options } = line.map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp => NoArgs::Help(error.render().to_string()),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NoArgs::Help(error.render().to_string()),
             _ => NoArgs::Wrong(in_one_line(&error)),
         })?;
         if let Some(Command::Completions { shell }) = command {
@@ -575,7 +592,7 @@ impl Args {
             yes: options.yes,
         };
         args.check().map_err(|words| NoArgs::Wrong(words.into()))?;
-        args.check_papers().map_err(NoArgs::Wrong)?;
+        args.check_papers().map_err(NoArgs::Unread)?;
         Ok(args)
     }
 
@@ -661,6 +678,10 @@ impl Args {
             }
             if path.is_dir() || path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
                 return Err(format!("{flag}: {shown} is a folder, or its folder does not exist; name a file"));
+            }
+            // A file takes the place of what is there: of a device it must not.
+            if path.exists() && !path.is_file() {
+                return Err(format!("{flag}: {shown} is not a regular file; name another one"));
             }
             if let Some((other, _)) = written[at + 1..].iter().find(|(_, other)| place(other) == place(path)) {
                 return Err(format!("{flag} and {other} name the same file"));
@@ -754,7 +775,7 @@ fn shown(command: &str) -> Vec<&'static str> {
         ]
         .concat(),
         "adopt" => [&server[..], &rows, &["policy", "wait", "yes"]].concat(),
-        "refresh" => [&server[..], &["policy", "wait", "yes"]].concat(),
+        "refresh" => [&server[..], &["policy", "wait", "yes", "all"]].concat(),
         "undo" => {
             let only =
                 ["policy", "per_day", "warm_up", "in_flight", "verify", "no_canary", "wait", "yes", "report", "all"];

@@ -1,33 +1,50 @@
 //! What a person asks and says about single contacts and past runs. Nobody is called: the ledger knows, and the next run does.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use wawp_contacts::{
     ChatId, Client, ContactSync, ErrorKind, InstanceId, Phone,
-    ledger::{Counts, Ledger, Query, RunRecord, SqliteLedger},
+    ledger::{Ledger, Query, RunRecord, SqliteLedger},
     naming::{Funnel, Naming},
     record::{Drift, Edit, Park, Record, Status},
-    sync::{Forgotten, Happening, Retry, Story, Summary},
+    sync::{Forgotten, Happening, Retry, Standing, Story, Summary},
     time::{Clock, Timestamp},
 };
 
 use crate::{
-    AnyError, NO_INSTANCE, STAND_IN,
-    args::{Args, Command, policy_word},
+    AnyError, GO_ON, NO_INSTANCE, STAND_IN,
+    args::{Args, Command, policy_word, write_whole},
     safe::plain,
     screen::{Cell, Ink},
     told::{Tense, Told, name},
     view::View,
-    words::{self, advice, many, who},
+    words::{self, advice, count, many, who},
 };
 
 /// So many runs are listed.
 const RUNS: usize = 100;
 /// So many contacts are listed where a name does not say which is meant.
 const LISTED: usize = 10;
+
+/// Whether a ledger can be in a file: an empty one would become one.
+pub(crate) fn has_ledger(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file() || found.len() > 0)
+}
+
+/// The ledger that the runs have left; none is made.
+pub(crate) fn find_ledger(args: &Args) -> Result<&Path, AnyError> {
+    let Some(path) = &args.ledger else {
+        return Err("a ledger in memory knows nobody; name the file of the runs with --ledger".into());
+    };
+    if !has_ledger(path) {
+        let path = path.display();
+        return Err(format!("there is no ledger {path}; name that of the runs with --ledger, or run first").into());
+    }
+    Ok(path)
+}
 
 /// What the answers are found in.
 struct Desk<'a> {
@@ -40,6 +57,12 @@ struct Desk<'a> {
 
 pub(crate) async fn answer(args: &Args, view: &View) -> Result<u8, AnyError> {
     let desk = Desk::open(args, view).await?;
+    let lists =
+        matches!(args.command, Command::Parked | Command::Edits | Command::Runs { run: None } | Command::Status);
+    if lists && !args.json && desk.ledger.runs(&desk.instance, 1).await?.is_empty() {
+        view.say(&words::nothing_known(args, &desk.instance));
+        return Ok(0);
+    }
     match &args.command {
         Command::Explain(contact) => desk.explain(&contact.text()).await,
         Command::Hold(contact) => desk.say(&contact.text(), true).await,
@@ -63,14 +86,7 @@ impl<'a> Desk<'a> {
             (None, Some(_)) => return Err(NO_INSTANCE.into()),
             (None, None) => STAND_IN.parse()?,
         };
-        let Some(path) = &args.ledger else {
-            return Err("a ledger in memory knows nobody; name the file of the runs with --ledger".into());
-        };
-        if !path.exists() {
-            let path = path.display();
-            return Err(format!("there is no ledger {path}; name that of the runs with --ledger, or run first").into());
-        }
-        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path).await?);
+        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(find_ledger(args)?).await?);
         let policy = match args.policy {
             Some(policy) => policy,
             None => ledger.state(&instance).await?.drift,
@@ -243,12 +259,13 @@ impl<'a> Desk<'a> {
 
     async fn parked(&self) -> Result<u8, AnyError> {
         let waiting = self.sync.waiting().await?;
+        let needs_person = waiting.iter().any(|contact| contact.status != Status::InSync);
         if self.view.is_json() {
             for contact in &waiting {
                 self.view.answer(contact, "");
             }
         } else if waiting.is_empty() {
-            self.view.say("nobody waits for a person");
+            self.view.say("nobody waits for a person, and nobody is held");
         } else {
             let mut told = Told::new(self.args.all);
             for contact in &waiting {
@@ -256,7 +273,7 @@ impl<'a> Desk<'a> {
             }
             self.view.say_all(told.changes_in_lines(self.view.screen(), Tense::Past));
         }
-        Ok(if waiting.is_empty() { 0 } else { 3 })
+        Ok(if needs_person { 3 } else { 0 })
     }
 
     async fn edits(&self) -> Result<u8, AnyError> {
@@ -297,8 +314,6 @@ impl<'a> Desk<'a> {
             for run in &runs {
                 self.view.answer(&Ran::of(run), "");
             }
-        } else if runs.is_empty() {
-            self.view.say("nothing ran yet");
         } else {
             let cells = |run: &RunRecord| {
                 let texts = [run.run.to_string(), run.began.to_string(), plain(&run.owner)].map(Cell::Text);
@@ -320,26 +335,25 @@ impl<'a> Desk<'a> {
         if let Some(path) = &self.args.report {
             let page =
                 past.page().ok_or_else(|| format!("the report of run {run} is not known, so there is no page"))?;
-            std::fs::write(path, page.to_string())
+            write_whole(path, page.overruled_by(GO_ON).to_string().as_bytes())
                 .map_err(|error| format!("the report {}: {error}", path.display()))?;
         }
         Ok(0)
     }
 
     async fn status(&self) -> Result<u8, AnyError> {
-        let (counts, state) = (self.ledger.counts(&self.instance).await?, self.ledger.state(&self.instance).await?);
+        let (standing, state) = (self.sync.standing().await?, self.ledger.state(&self.instance).await?);
         let (last, now) = (self.ledger.runs(&self.instance, 1).await?.pop(), Clock::system().now());
         let wait = state.wait.filter(|wait| wait.until > now);
         let policy = policy_word(state.drift);
         let (spent, cap) = (state.budget.spent(now), self.args.daily_after(state.daily));
         let next = cap.map(|daily| state.budget.resumes_at(&daily, now)).filter(|next| *next > now);
-        let Counts { records, known, due, held, parked, .. } = counts;
-        let in_sync = records.saturating_sub(due + held + parked);
+        let Standing { contacts, in_sync, due, held, parked, unusable, without_row, known, by_hand, .. } = standing;
         if self.view.is_json() {
             let last_run = last.as_ref().map(Ran::of);
             let object = json!({
-                "instance": self.instance, "records": records, "known": known, "in_sync": in_sync, "due": due, "held": held,
-                "parked": parked, "wait": wait, "policy": policy, "last_run": last_run,
+                "instance": self.instance, "records": contacts, "known": known, "in_sync": in_sync, "due": due, "held": held,
+                "parked": parked, "unusable": unusable, "without_row": without_row, "by_hand": by_hand, "wait": wait, "policy": policy, "last_run": last_run,
                 "daily": cap.map(|daily| json!({"cap": daily, "spent": spent, "resumes_at": next})),
             });
             self.view.answer(&object, "");
@@ -356,10 +370,21 @@ impl<'a> Desk<'a> {
         };
         let last =
             last.map_or_else(|| "none yet".to_owned(), |run| format!("{}, {}: {}", run.run, run.began, came_to(&run)));
-        let contacts = format!(
-            "{records}: {in_sync} in sync, {due} waiting for the next run, {held} on hold, {parked} that need you; \
-             {known} have a name"
-        );
+        let counts = [
+            (in_sync, "in sync", "in sync"),
+            (due, "waiting for the next run", "waiting for the next run"),
+            (held, "on hold", "on hold"),
+            (parked, "that needs you", "that need you"),
+            (unusable, "whose row cannot be used", "whose rows cannot be used"),
+            (without_row, "without a row", "without a row"),
+        ];
+        let counts = counts.map(|(number, one, more)| many(number, one, more)).join(", ");
+        let by_hand = match by_hand {
+            0 => String::new(),
+            _ => format!("; {}, see `parked`", many(by_hand, "is held by you", "are held by you")),
+        };
+        let named = many(known, "has a name", "have a name");
+        let contacts = format!("{}: {counts}; {named}{by_hand}", count(contacts));
         let rows = [
             ["instance", self.instance.as_str()],
             ["contacts", &contacts],

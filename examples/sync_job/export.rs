@@ -6,7 +6,7 @@ use futures_util::{Stream, stream::poll_fn};
 use tokio::sync::mpsc;
 use wawp_contacts::crm::{CrmContact, Csv, JsonLines, Mapping, RowError};
 
-use crate::{AnyError, args::Args, explain, signals::Stop, words::of_the_job};
+use crate::{AnyError, args::Args, explain, safe::plain, signals::Stop, view::View, words::of_the_job};
 
 type Row = Result<CrmContact, RowError>;
 pub(crate) type Rows = Pin<Box<dyn Stream<Item = Row> + Send>>;
@@ -15,7 +15,7 @@ pub(crate) type Rows = Pin<Box<dyn Stream<Item = Row> + Send>>;
 const AHEAD: usize = 1_024;
 
 /// Reads up to the first row, so that an export that cannot be used is refused before anything is made; the other rows are a stream.
-pub(crate) async fn open(args: &Args, stop: &Stop) -> Result<Rows, AnyError> {
+pub(crate) async fn open(args: &Args, stop: &Stop, view: &View) -> Result<Rows, AnyError> {
     let (path, mapping) = (args.crm().to_owned(), args.mapping());
     let (sender, mut receiver) = mpsc::channel(AHEAD);
     // Not a thread of the runtime, which would wait for it before the process ends.
@@ -38,6 +38,9 @@ pub(crate) async fn open(args: &Args, stop: &Stop) -> Result<Rows, AnyError> {
     };
     if let Some(Err(RowError::Source(error))) = &first {
         return Err(format!("{}: {}", args.crm().display(), explain(&**error)).into());
+    }
+    if first.is_none() && !args.changes {
+        view.say_wrapped(&plain(&format!("{} holds no row; export it again if it should", args.crm().display())));
     }
     // An intake cannot be told to stop; a source that fails ends it, and none of its rows takes effect.
     let mut told = args.intake_only.then(|| Box::pin(stop.told()));
@@ -69,8 +72,17 @@ fn rows(path: &Path, mapping: &Mapping) -> Result<Box<dyn Iterator<Item = Row>>,
     }
     match Csv::with_mapping(file, mapping) {
         Ok(rows) => Ok(Box::new(rows)),
-        Err(error) => Err(format!("{}: {}", path.display(), explain(&error))),
+        Err(error) => {
+            let flag = error.mapping().map(|mapping| format!(", or pass --map {}", quoted(&mapping)));
+            Err(format!("{}: {}{}", path.display(), explain(&error), flag.unwrap_or_default()))
+        }
     }
+}
+
+/// A value as it is typed into a shell.
+fn quoted(value: &str) -> String {
+    let is_plain = |char: char| char.is_alphanumeric() || "=,_-.".contains(char);
+    if value.chars().all(is_plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', "'\\''")) }
 }
 
 /// JSON Lines that fail at their end if a column that was named was in none of them.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use csv::{QuoteStyle, Terminator, WriterBuilder};
-use wawp_contacts::crm::{CrmContact, Csv, Mapping, Refusal, RowError};
+use wawp_contacts::crm::{CrmContact, Csv, Mapping, Refusal, RowError, defused};
 
 use crate::{AnyError, args::write_whole, words};
 
@@ -112,7 +112,7 @@ impl Sheet {
             .terminator(Terminator::CRLF)
             .from_writer(&mut file);
         for row in std::iter::once(&self.header).chain(&self.rows) {
-            writer.write_record(row.iter().map(|text| defused(text)))?;
+            writer.write_record(row.iter().map(|text| defused(text).into_owned()))?;
         }
         writer.flush()?;
         drop(writer);
@@ -183,11 +183,4 @@ fn in_columns(mut texts: Vec<String>, width: usize, delimiter: u8) -> Vec<String
     }
     texts.resize(width, String::new());
     texts
-}
-
-/// A text that no spreadsheet takes for a formula.
-fn defused(text: &str) -> String {
-    let is_formula = |char: char| matches!(char, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠');
-    let begins = text.starts_with(['\t', '\r', '\n']) || text.trim_start().starts_with(is_formula);
-    if begins { format!("'{text}") } else { text.to_owned() }
 }

@@ -57,7 +57,7 @@ impl Cell {
         self.width().min(match self {
             Self::Text(_) => 20,
             Self::Name(_) => 8,
-            Self::Prose(_) => 24,
+            Self::Prose(_) => 16,
         })
     }
 }

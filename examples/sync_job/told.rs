@@ -4,7 +4,8 @@ use wawp_contacts::{
     ChatId, ErrorKind,
     crm::{Refusal, RefusalReason},
     record::{Cause, Hold, Park, Status},
-    sync::{Action, Change, Left, LeftReason, Notes, Outcome, Waiting},
+    sync::{Action, Change, Drifted, Left, LeftReason, Notes, Outcome, Waiting},
+    time::Timestamp,
 };
 
 use crate::{
@@ -28,6 +29,8 @@ pub(crate) enum Tense {
 /// What stands under one heading, in the order in which the headings come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
+    /// Somebody else saved another name.
+    Drifted,
     Renamed(Cause),
     Added,
     Parked(Park),
@@ -50,7 +53,7 @@ impl Meaning {
     /// Tags, names, then those that are new, then what is open.
     fn rank(self) -> u8 {
         match self {
-            Self::Renamed(Cause::Stage) => 0,
+            Self::Drifted | Self::Renamed(Cause::Stage) => 0,
             Self::Renamed(Cause::Name) => 1,
             Self::Renamed(_) => 2,
             Self::Added => 3,
@@ -64,7 +67,7 @@ impl Meaning {
         match self {
             Self::Added => Ink::Good,
             Self::Renamed(_) => Ink::Heading,
-            Self::Parked(_) | Self::Held(_) | Self::Waiting(_) => Ink::Care,
+            Self::Drifted | Self::Parked(_) | Self::Held(_) | Self::Waiting(_) => Ink::Care,
         }
     }
 
@@ -74,6 +77,7 @@ impl Meaning {
             format!("{} {verb}", many(number, one, more))
         };
         match self {
+            Self::Drifted => many(number, "name was saved over ours", "names were saved over ours"),
             Self::Added => will("contact", "contacts", "will be added", "added"),
             Self::Renamed(Cause::Stage) => will("tag", "tags", "will change", "changed"),
             Self::Renamed(Cause::Name) => will("name", "names", "will change", "changed"),
@@ -114,6 +118,8 @@ struct Line {
     after: Option<String>,
     /// What the server said, if it refused the name.
     said: Option<String>,
+    /// Since when a person wants it left as it is, as far as that is told.
+    held_since: Option<Timestamp>,
 }
 
 impl Line {
@@ -124,15 +130,21 @@ impl Line {
             _ => None,
         };
         let (before, after) = (change.before.clone(), Some(change.after.clone()));
-        Self { chat: change.chat.clone(), crm_id: change.crm_id.to_string(), before, after, said }
+        Self { chat: change.chat.clone(), crm_id: change.crm_id.to_string(), before, after, said, held_since: None }
     }
 
     fn cells(&self, meaning: Meaning) -> Vec<Cell> {
         let mut cells = vec![Cell::Text(who(&self.chat)), Cell::Text(plain(&self.crm_id))];
-        if meaning != Meaning::Added {
-            cells.extend([name(self.before.as_deref()), Cell::Text("->".into())]);
+        let is_as_wanted = self.after.is_none() || self.after == self.before;
+        if meaning == Meaning::Held(Hold::ByHand) && is_as_wanted {
+            cells.extend([name(self.before.as_deref()), Cell::Text(String::new()), Cell::Text(String::new())]);
+        } else {
+            if meaning != Meaning::Added {
+                cells.extend([name(self.before.as_deref()), Cell::Text("->".into())]);
+            }
+            cells.push(name(self.after.as_deref()));
         }
-        cells.push(name(self.after.as_deref()));
+        cells.extend(self.held_since.map(|since| Cell::Prose(format!("held since {since}"))));
         cells
     }
 }
@@ -164,12 +176,23 @@ impl Told {
         }
     }
 
-    /// A contact that waits for a person.
+    pub(crate) fn drifted(&mut self, drifted: &Drifted) {
+        self.line(Meaning::Drifted, || Line {
+            chat: drifted.chat.clone(),
+            crm_id: drifted.crm_ids.join(", "),
+            before: Some(drifted.sent.to_string()),
+            after: Some(drifted.seen.to_string()),
+            said: None,
+            held_since: None,
+        });
+    }
+
+    /// A contact that waits for a person, or was held by one.
     pub(crate) fn waiting(&mut self, contact: &Waiting) {
         let meaning = match contact.status {
             Status::Parked { reason } => Meaning::Parked(reason),
             Status::Held { reason, .. } => Meaning::Held(reason),
-            _ => Meaning::Waiting(None),
+            _ => Meaning::Held(Hold::ByHand),
         };
         self.line(meaning, || Line {
             chat: contact.chat.clone(),
@@ -177,6 +200,7 @@ impl Told {
             before: contact.shown.clone(),
             after: contact.wanted.clone(),
             said: contact.message.as_ref().map(ToString::to_string),
+            held_since: contact.held_since,
         });
     }
 

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::json;
 use wawp_contacts::{
     ErrorKind,
-    client::doctor::Diagnosis,
+    client::doctor::{Diagnosis, Finding},
+    record::Drift,
     sync::{Change, Notes, Outcome, PastRun, Plan, Progress, Refresh, Report, Summary, Undo},
     time::Clock,
 };
@@ -19,7 +20,7 @@ use crate::{
     args::{Args, Command},
     json::{Last, print_change, print_json, print_line, print_notes, with_gate},
     safe::plain,
-    screen::{Ink, Screen},
+    screen::{Cell, Ink, Screen},
     told::{Tense, Told},
     words::{self, advice, count, effort, future, many, past},
 };
@@ -31,8 +32,7 @@ pub(crate) struct View {
     is_json: bool,
     /// Whether wishes are taken in and nothing is called.
     is_intake: bool,
-    /// Whether what is due is no news yet: what the address book shows is read after it.
-    is_adoption: bool,
+    command: Command,
     screen: Screen,
     /// What is told at the end.
     told: Mutex<Told>,
@@ -49,9 +49,8 @@ impl View {
         let bar =
             ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("left", left));
-        let is_adoption = args.command == Command::Adopt;
         let (screen, told) = (Screen::of_stdout(), Mutex::new(Told::new(args.all)));
-        Self { is_json: args.json, is_intake: args.intake_only, is_adoption, screen, told, bar }
+        Self { is_json: args.json, is_intake: args.intake_only, command: args.command.clone(), screen, told, bar }
     }
 
     /// A line for the user, which is never part of the JSON.
@@ -93,10 +92,14 @@ impl View {
     pub(crate) fn progress(&self, progress: &Progress<'_>) {
         match progress {
             Progress::Planned(_) | Progress::Changed(Change { outcome: Outcome::Due { .. }, .. })
-                if self.is_adoption => {}
+                // What the address book shows is read after it.
+                if self.command == Command::Adopt => {}
             Progress::Planned(summary) => self.planned(summary),
             Progress::Changed(change) if self.is_json => print_change(change),
             Progress::Edited(edit) if self.is_json => print_line("edit", edit),
+            Progress::Drifted(_) if self.command != Command::Refresh => {}
+            Progress::Drifted(drifted) if self.is_json => print_line("drifted", drifted),
+            Progress::Drifted(drifted) => self.told().drifted(drifted),
             Progress::Changed(change) => self.changed(change),
             Progress::Refused(refusal) if self.is_json => print_line("refusal", refusal),
             Progress::Refused(refusal) => self.told().refusal(refusal),
@@ -263,13 +266,21 @@ impl View {
         self.say_last(&format!("run {run}: {read} read, {matching} adopted, {different} different{refused}; 0 calls"));
     }
 
-    pub(crate) fn refresh(&self, found: &Refresh) {
+    pub(crate) fn refresh(&self, found: &Refresh, policy: Drift) {
         let Refresh { run, read, drifted, matching, different, .. } = found;
         if self.is_json {
             return print_line("summary", &with_gate(json!({"read": read, "drifted": drifted, "run": run}), found));
         }
-        self.say(&format!(
-            "run {run}: {read} entries read, {drifted} drifted; {matching} as wanted, {different} different; 0 calls"
+        self.say_told(Tense::Past, &Notes::default());
+        if *drifted > 0 {
+            self.say_wrapped(words::of_policy(policy));
+        }
+        self.say_last(&format!(
+            "run {run}: {} read, {} drifted; {} as wanted, {} different; 0 calls",
+            many(*read, "entry", "entries"),
+            count(*drifted),
+            count(*matching),
+            count(*different)
         ));
     }
 
@@ -315,14 +326,23 @@ impl View {
 
     pub(crate) fn diagnosis(&self, diagnosis: &Diagnosis) {
         if self.is_json {
-            print_json(diagnosis);
-        } else {
-            self.say_lines(&diagnosis.to_string());
+            return print_json(&Examined { diagnosis, flags: flags(diagnosis) });
         }
+        let row = |about: &str, grade: &str, text: &str| {
+            [about, grade].map(|word| Cell::Text(word.into())).into_iter().chain([Cell::Prose(plain(text))]).collect()
+        };
+        let mut rows: Vec<Vec<Cell>> = vec![row("instance", "", diagnosis.instance.as_str())];
+        for Finding { about, grade, found, means, .. } in &diagnosis.findings {
+            rows.push(row(about, &grade.to_string(), found));
+            rows.extend((!means.is_empty()).then(|| row("", "", &words::of_the_job(means))));
+        }
+        let none = || "none: neither the route nor the credentials could be found out".into();
+        rows.push(row("flags", "", &flags(diagnosis).map_or_else(none, |flags| flags.join(" "))));
+        self.say_all(self.screen.table(0, &rows));
     }
 
     /// A text that may take several lines.
-    fn say_wrapped(&self, text: &str) {
+    pub(crate) fn say_wrapped(&self, text: &str) {
         self.say_all(self.screen.heading(Ink::Plain, text));
     }
 
@@ -334,11 +354,6 @@ impl View {
         for line in lines {
             self.say(&line);
         }
-    }
-
-    /// Several lines that are safe to show as they are.
-    pub(crate) fn say_lines(&self, text: &str) {
-        text.lines().for_each(|line| self.say(line));
     }
 
     /// An object for a script, or else a line for a person, which is made safe to show.
@@ -353,6 +368,22 @@ impl View {
     pub(crate) fn is_json(&self) -> bool {
         self.is_json
     }
+}
+
+/// What a doctor found, and the flags that it comes to.
+#[derive(Serialize)]
+struct Examined<'a> {
+    #[serde(flatten)]
+    diagnosis: &'a Diagnosis,
+    flags: Option<Vec<String>>,
+}
+
+/// The flags that a run takes as they are; `None` if there is nothing to set.
+fn flags(diagnosis: &Diagnosis) -> Option<Vec<String>> {
+    let route = diagnosis.route.map(|route| ["--route".to_owned(), route.to_string()]);
+    let style = diagnosis.credentials.map(|style| ["--credentials".to_owned(), style.to_string()]);
+    let flags: Vec<_> = route.into_iter().chain(style).flatten().collect();
+    (!flags.is_empty()).then_some(flags)
 }
 
 /// A last word on standard error.

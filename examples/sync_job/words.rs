@@ -1,13 +1,15 @@
 //! The words of the job: what a person is told, and what to do about it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use wawp_contacts::{
-    ChatId, ErrorClass, ErrorKind,
+    ChatId, ErrorClass, ErrorKind, InstanceId,
     crm::{Refusal, RefusalReason},
-    record::{Hold, Park},
+    record::{Drift, Hold, Park},
     sync::{Guardrail, Report, Summary},
 };
+
+use crate::args::Args;
 
 /// A whole number with its thousands apart: `5,000`.
 pub(crate) fn count(number: u64) -> String {
@@ -179,6 +181,27 @@ pub(crate) fn of_held(reason: Hold) -> (&'static str, &'static str, &'static str
     }
 }
 
+/// What becomes of names that others saved over ours.
+pub(crate) fn of_policy(policy: Drift) -> &'static str {
+    match policy {
+        Drift::PhoneWins => "theirs stay, with the CRM's tag; `edits` lists them for the CRM",
+        Drift::ByField => {
+            "theirs stay, with the CRM's tag; where the CRM changed the name as well, you decide: see `parked`"
+        }
+        Drift::Ask => "you decide which names stay: see `parked`",
+        Drift::IfRaw => "theirs stay; only a number or no name is overwritten",
+        _ => "the next run sends ours again, unless you `hold` the contact; --policy says otherwise",
+    }
+}
+
+/// Where no run has left anything, and what to do first.
+pub(crate) fn nothing_known(args: &Args, instance: &InstanceId) -> String {
+    let ledger = args.ledger.as_deref().unwrap_or(Path::new("memory")).display();
+    format!(
+        "nothing ran yet for instance {instance} in {ledger}; `run` or `adopt` first, or name the instance or the ledger of the runs"
+    )
+}
+
 /// What a state of a contact is called.
 pub(crate) fn of_status(status: &str) -> &'static str {
     match status {
@@ -210,6 +233,9 @@ pub(crate) fn of_the_job(text: &str) -> String {
         ("give them in another way, see Credentials", "give them in another way with --credentials"),
         ("as base URL", "with --base-url"),
         ("check the base URL", "check --base-url"),
+        ("Check the base URL", "Check --base-url"),
+        ("name a contact for the write test", "name a contact with --write-test"),
+        ("Name a contact for the write test", "Name a contact with --write-test"),
     ]
     .into_iter()
     .fold(text.to_owned(), |text, (library, job)| text.replace(library, job))

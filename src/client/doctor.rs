@@ -356,7 +356,6 @@ impl Visit {
             answer_millis: None,
             proxy: None,
             write_test: None,
-            flags: None,
             findings: Vec::new(),
         };
         self.judge_session(&facts, &mut diagnosis);
@@ -373,7 +372,6 @@ impl Visit {
         judge::judge_clock(&mut diagnosis);
         self.judge_speed(&mut diagnosis);
         self.judge_proxy(&mut diagnosis);
-        diagnosis.flags = flags(&diagnosis);
         diagnosis
     }
 }
@@ -408,11 +406,4 @@ fn tells_the_route(answer: &Result<(), Error>) -> Option<bool> {
         Err(ErrorKind::Route) => Some(false),
         Err(_) => None,
     }
-}
-
-fn flags(diagnosis: &Diagnosis) -> Option<Vec<String>> {
-    let route = diagnosis.route.map(|route| ["--route".to_owned(), route.to_string()]);
-    let style = diagnosis.credentials.map(|style| ["--credentials".to_owned(), style.to_string()]);
-    let flags: Vec<_> = route.into_iter().chain(style).flatten().collect();
-    (!flags.is_empty()).then_some(flags)
 }

@@ -9,7 +9,7 @@ pub(super) fn closest<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) 
 }
 
 /// How many letters have to be put in, left out, changed, or swapped with the next one, to make one text of the other.
-fn slips(one: &str, other: &str) -> usize {
+pub(super) fn slips(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let mut rows = vec![(0..=other.len()).collect::<Vec<usize>>()];
     for (n, char) in one.iter().enumerate() {

@@ -8,12 +8,16 @@ use super::{
     row::{RowReader, Texts, filled},
 };
 
+mod formula;
 mod records;
+
+pub use formula::defused;
 
 /// Contacts from a CSV export, one row at a time.
 ///
 /// The first line names the columns. Commas, semicolons and tabs are told apart by it; a byte order mark, quoted line breaks
-/// and Windows line ends are understood; blank lines are skipped. The text must be UTF-8.
+/// and Windows line ends are understood; blank lines are skipped. The text must be UTF-8. The mark that keeps a spreadsheet from taking
+/// a text for a formula is no part of the text: `'+44 7700 900123` is a phone. See [`defused`].
 ///
 /// A row with more or fewer fields than the header, or with bytes that are no UTF-8, is refused as
 /// [`Malformed`](RefusalReason::Malformed). A quote that is never closed costs its own line, not the rest of the file.
@@ -102,7 +106,11 @@ impl<R: Read> Csv<R> {
             Refusal::new(RefusalReason::Malformed, detail).at_line(line).of_row(crm_id)
         };
         let Some(text) = self.records.text() else {
-            return Err(malformed(None, "the row is not UTF-8; save the file as UTF-8".into()));
+            let broken = (0..self.records.len()).find(|index| self.records.sound_field(*index).is_none());
+            let column = broken.and_then(|index| self.header.get(index)).map(|name| format!(" in the column {name:?}"));
+            let id = self.columns[Field::Id as usize].and_then(|column| self.records.sound_field(column));
+            let detail = format!("the row is not UTF-8{}; save the file as UTF-8", column.unwrap_or_default());
+            return Err(malformed(id.map(str::trim).filter(|id| !id.is_empty()), detail));
         };
         let texts: Texts<'_> = self.columns.map(|column| self.records.field(text, column?));
         let (fields, width) = (self.records.len(), self.header.len());

@@ -1,6 +1,9 @@
 use std::io;
 
-use super::closest::closest;
+use super::{
+    closest::{closest, slips},
+    mapping::{Field, Vocabulary, folded},
+};
 
 /// Why a source as a whole cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +13,7 @@ pub enum SourceError {
     #[error("the source cannot be read")]
     Read(#[source] io::Error),
     /// The text is UTF-16.
-    #[error("the file is UTF-16; save it as UTF-8")]
+    #[error("the file is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)")]
     Utf16,
     /// The bytes are those of a spreadsheet.
     #[error("a spreadsheet; export it as CSV")]
@@ -19,7 +22,7 @@ pub enum SourceError {
     #[error("a JSON array; write one object per line")]
     JsonArray,
     /// The header is not UTF-8.
-    #[error("the header is not UTF-8; save the file as UTF-8")]
+    #[error("the header is not UTF-8; save the file as UTF-8 (in Excel: CSV UTF-8)")]
     NotUtf8,
     /// There is no header.
     #[error("the file is empty: its first line must name the columns")]
@@ -28,7 +31,7 @@ pub enum SourceError {
     #[error("the header cannot be read: {0}")]
     BrokenHeader(&'static str),
     /// No column was recognised for something that every row needs. Rename the column in the export, or name it with a
-    /// [`Mapping`](super::Mapping).
+    /// [`Mapping`](super::Mapping): see [`SourceError::mapping`].
     #[error("no column for {} was recognised among {}; give the column one of these names", wanted(.missing), list(.found))]
     MissingColumn {
         /// What is missing, in words.
@@ -44,6 +47,46 @@ pub enum SourceError {
         /// The columns of the header; of JSON Lines, names of keys.
         found: Vec<String>,
     },
+}
+
+impl SourceError {
+    /// For a column that is missing, the text of a [`Mapping`](super::Mapping) that would name it: with the column whose name comes
+    /// closest or, where none does, with `COLUMN` in its place.
+    ///
+    /// ```
+    /// use wawp_contacts::crm::Csv;
+    ///
+    /// let error = Csv::new("id,Mobil,Anrede\n".as_bytes()).unwrap_err();
+    /// assert_eq!(error.mapping().as_deref(), Some("mobile=Mobil,first=COLUMN"));
+    /// ```
+    #[must_use]
+    pub fn mapping(&self) -> Option<String> {
+        let Self::MissingColumn { missing, found } = self else { return None };
+        let needs = NEEDS.iter().zip([&[Field::Id][..], &Field::PERSON, &Field::NAME]);
+        let missing = needs.filter(|((need, _), _)| missing.contains(need));
+        let pairs = missing.map(|(_, fields)| {
+            let unknown = fields.iter().copied().find(|field| matches!(field, Field::Id | Field::Phone | Field::First));
+            let (field, column) = likely(fields, found).or(Some((unknown?, "COLUMN")))?;
+            Some(format!("{}={column}", field.word()))
+        });
+        Some(pairs.flatten().collect::<Vec<_>>().join(","))
+    }
+}
+
+/// The column that is most likely to hold one of the fields, by its name, if it is recognised as nothing else.
+fn likely<'c>(fields: &[Field], columns: &'c [String]) -> Option<(Field, &'c str)> {
+    /// A slip or two make any other word of shorter ones.
+    const LEAST: usize = 5;
+    let vocabulary = Vocabulary::of(&super::Mapping::new());
+    let unknown = columns.iter().map(|column| (folded(column), column.as_str()));
+    let unknown: Vec<_> = unknown.filter(|(folded, _)| vocabulary.fields(folded).is_empty()).collect();
+    let names = fields.iter().flat_map(|field| field.aliases().iter().map(|name| (*field, *name)));
+    let meant = names.filter(|(_, name)| name.len() >= LEAST).filter_map(|(field, name)| {
+        let meant = closest(name, unknown.iter().map(|(folded, _)| folded.as_str()))?;
+        let (_, column) = unknown.iter().find(|(folded, _)| folded == meant)?;
+        Some((slips(name, meant), field, *column))
+    });
+    meant.min_by_key(|(slips, ..)| *slips).map(|(_, field, column)| (field, column))
 }
 
 /// What each row needs, and how its column may be called; each name is one of those that are recognised.

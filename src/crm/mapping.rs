@@ -44,6 +44,11 @@ impl Field {
     const WORDS: [&str; 11] =
         ["id", "chat", "whatsapp", "mobile", "phone", "first", "last", "name", "country", "stage", "version"];
 
+    /// The word by which a mapping names it.
+    pub(super) fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+
     /// The field that people call so: by its word, or by a name by which its column is recognised.
     fn named(word: &str) -> Option<Self> {
         let folded = folded(word);
@@ -59,7 +64,7 @@ impl Field {
     pub(super) const NAME: [Self; 3] = [Self::First, Self::Last, Self::Full];
 
     /// The names by which a column is recognised, folded, the preferred one first.
-    fn aliases(self) -> &'static [&'static str] {
+    pub(super) fn aliases(self) -> &'static [&'static str] {
         match self {
             Self::Id => {
                 &["id", "recordid", "recordidcontact", "contactid", "leadid", "crmid", "customerid", "hsobjectid"]

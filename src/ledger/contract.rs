@@ -267,7 +267,7 @@ pub async fn whoever_is_due_is_served_however_often_others_fail(ledger: &dyn Led
     Ok(())
 }
 
-/// Lists of all records, and of those in one state, go by chat, and pages of any size make up the whole.
+/// Lists of all records, of those in one state, and of those held by hand go by chat, and pages of any size make up the whole.
 ///
 /// # Errors
 ///
@@ -278,23 +278,29 @@ pub async fn records_are_listed_by_chat_page_by_page(ledger: &dyn Ledger) -> Tri
     store(ledger, &instance, records.iter().cloned().map(Write::from)).await?;
     let mut records: Vec<_> = records.into_iter().map(|record| Record { revision: 1, ..record }).collect();
     records.sort_by(|one, other| one.chat.cmp(&other.chat));
-    for state in [None, Some("in_sync"), Some("due"), Some("held"), Some("parked"), Some("unheard of")] {
-        let is_in = |record: &&Record| state.is_none_or(|state| record.status.as_str() == state);
+    for state in ["all", "by hand", "in_sync", "due", "held", "parked", "unheard of"] {
+        let is_in = |record: &&Record| match state {
+            "all" => true,
+            "by hand" => record.held.is_some(),
+            _ => record.status.as_str() == state,
+        };
         let expected: Vec<_> = records.iter().filter(is_in).cloned().collect();
         for limit in [1, 7, usize::MAX] {
             let (mut listed, mut last) = (Vec::new(), None);
             loop {
                 let after = last.as_ref();
-                let page = match state {
-                    Some(state) => ledger.fetch(&instance, Query::State { state, after, limit }).await?,
-                    None => ledger.fetch(&instance, Query::All { after, limit }).await?,
+                let query = match state {
+                    "all" => Query::All { after, limit },
+                    "by hand" => Query::ByHand { after, limit },
+                    _ => Query::State { state, after, limit },
                 };
+                let page = ledger.fetch(&instance, query).await?;
                 let Some(record) = page.last() else { break };
                 assert!(page.len() <= limit);
                 last = Some(record.chat.clone());
                 listed.extend(page);
             }
-            assert_eq!(listed, expected, "{state:?}, {limit} at a time");
+            assert_eq!(listed, expected, "{state}, {limit} at a time");
         }
     }
     Ok(())
@@ -565,6 +571,7 @@ async fn assert_is_empty(ledger: &dyn Ledger, instance: &InstanceId, records: &[
     assert_eq!(ledger.fetch(instance, Query::Chats(&chats)).await?, []);
     assert_eq!(ledger.fetch(instance, Query::Due { by: Timestamp::MAX, limit: 9 }).await?, []);
     assert_eq!(ledger.fetch(instance, Query::State { state: "in_sync", after: None, limit: 9 }).await?, []);
+    assert_eq!(ledger.fetch(instance, Query::ByHand { after: None, limit: 9 }).await?, []);
     assert_eq!(ledger.counts(instance).await?, Counts::default());
     assert_eq!(ledger.state(instance).await?, InstanceState::default());
     assert_eq!(ledger.runs(instance, 9).await?, []);

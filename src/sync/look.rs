@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     LookFirst, SyncError,
-    report::{Progress, Summary},
+    report::{Drifted, Progress, Summary},
     run::{Run, Store, stopped},
 };
 use crate::{
@@ -98,7 +98,6 @@ pub(super) struct Counts {
 
 impl Counts {
     fn count(&mut self, record: &Record) {
-        self.drifted += u64::from(record.drifted().is_some());
         if let Some(wish) = record.wanted() {
             let is_matching = record.shows(&wish.name);
             self.matching += u64::from(is_matching);
@@ -459,6 +458,10 @@ impl Run {
             if listed.named.insert(record.chat.clone()) {
                 listed.known += u64::from(was_known);
                 self.looked.counts.count(&record);
+                if let Some(drifted) = Drifted::of(&record) {
+                    self.looked.counts.drifted += 1;
+                    self.recorder.tell(&Progress::Drifted(&drifted));
+                }
             }
         }
         for record in store.find(self, &with_variants(&nameless)).await? {

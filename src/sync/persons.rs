@@ -14,7 +14,7 @@ use crate::record::Drift;
 use crate::{
     ChatId,
     ledger::{Query, Write},
-    record::{Edit, Event, Park, Policy, Record, Source, Status, Substitute, decide, unmerge},
+    record::{Edit, Event, Hold, Park, Policy, Record, Source, Status, Substitute, decide, unmerge},
     time::Timestamp,
 };
 
@@ -33,7 +33,7 @@ pub enum Retry {
     All,
 }
 
-/// A contact that waits for something else than its turn; see [`ContactSync::waiting`].
+/// A contact that waits for something else than its turn, or is held by hand; see [`ContactSync::waiting`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Waiting {
@@ -48,6 +48,9 @@ pub struct Waiting {
     /// What the contact waits for.
     #[serde(flatten)]
     pub status: Status,
+    /// Since when the contact is held by hand, if it is: whatever the status says, no name is written to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_since: Option<Timestamp>,
     /// What it means, and what to do.
     pub advice: &'static str,
     /// What the server said, if it refused the name.
@@ -136,22 +139,27 @@ impl ContactSync {
         }
     }
 
-    /// Lists the contacts that wait for something else than their turn: parked ones first, then those held, each in the order of
-    /// their ids.
+    /// Lists the contacts that wait for something else than their turn, and those that are held by hand: parked ones first, then those
+    /// whose status is held, then those [held](Self::hold) that wait for nothing so far, each in the order of their ids.
     ///
     /// # Errors
     ///
     /// Fails if the ledger does.
     pub async fn waiting(&self) -> Result<Vec<Waiting>, SyncError> {
         let mut waiting = Vec::new();
-        for state in ["parked", "held"] {
+        for state in [Some("parked"), Some("held"), None] {
             let mut after = None;
             loop {
-                let query = Query::State { state, after: after.as_ref(), limit: CHUNK };
+                let (after_chat, limit) = (after.as_ref(), CHUNK);
+                let query = match state {
+                    Some(state) => Query::State { state, after: after_chat, limit },
+                    None => Query::ByHand { after: after_chat, limit },
+                };
                 let records = self.ledger.fetch(self.book.instance(), query).await?;
                 let Some(last) = records.last() else { break };
                 after = Some(last.chat.clone());
-                waiting.extend(records.iter().filter_map(Waiting::of));
+                let is_listed = |record: &&Record| state.is_some() || !Waiting::is_open(record.status);
+                waiting.extend(records.iter().filter(is_listed).map(Waiting::of));
             }
         }
         Ok(waiting)
@@ -280,21 +288,27 @@ impl ContactSync {
 }
 
 impl Waiting {
-    fn of(record: &Record) -> Option<Self> {
+    /// Whether a contact in this state is listed with those that are in it.
+    fn is_open(status: Status) -> bool {
+        matches!(status, Status::Parked { .. } | Status::Held { .. })
+    }
+
+    fn of(record: &Record) -> Self {
         let advice = match record.status {
             Status::Parked { reason } => reason.advice(),
             Status::Held { reason, .. } => reason.advice(),
-            Status::InSync | Status::Due { .. } => return None,
+            Status::InSync | Status::Due { .. } => Hold::ByHand.advice(),
         };
-        Some(Self {
+        Self {
             chat: record.chat.clone(),
             crm_ids: record.claims.iter().map(|claim| claim.crm_id.clone()).collect(),
             shown: record.shown().map(Into::into),
             wanted: record.wanted().map(|wish| wish.name.full().to_owned()),
             status: record.status,
+            held_since: record.held.map(|held| held.since),
             advice,
             message: record.failure().and_then(|failure| failure.message.clone()),
-        })
+        }
     }
 }
 

@@ -126,7 +126,8 @@ impl Change {
 /// The counts of a run, or of a plan.
 ///
 /// Each contact of the CRM is counted once among `created`, `renamed`, `unchanged`, `parked`, `held` and `gated`; each row that could
-/// not be used once among `refused` and `stale`.
+/// not be used once among `refused` and `stale`. For a snapshot all of them together are its rows. How the contacts stand that the ledger
+/// knows, in the same words, says [`Standing`](super::Standing).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Summary {
@@ -299,6 +300,30 @@ impl fmt::Display for Notes {
     }
 }
 
+/// A contact that shows another name than was sent: somebody else saved it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Drifted {
+    /// The person.
+    pub chat: ChatId,
+    /// The rows of the CRM that claim the person.
+    pub crm_ids: Vec<Box<str>>,
+    /// The name that was sent.
+    pub sent: Box<str>,
+    /// The name that the address book shows.
+    pub seen: Box<str>,
+}
+
+impl Drifted {
+    /// What a record shows in place of what was sent; `None` if it does not.
+    pub(super) fn of(record: &Record) -> Option<Self> {
+        let seen = record.drifted()?.name.clone()?;
+        let sent = record.pushed.sent.as_ref()?.wish.name.full().into();
+        let crm_ids = record.claims.iter().map(|claim| claim.crm_id.clone()).collect();
+        Some(Self { chat: record.chat.clone(), crm_ids, sent, seen })
+    }
+}
+
 /// What an observer of a run is told, as it happens.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -313,6 +338,8 @@ pub enum Progress<'a> {
     Changed(&'a Change),
     /// A row was refused.
     Refused(&'a Refusal),
+    /// A read of the whole address book shows another name than was sent; told once for each such contact and read.
+    Drifted(&'a Drifted),
     /// A person saved another name on the phone, and the CRM should learn of it: see [`edits`](super::ContactSync::edits).
     Edited(&'a Edit),
     /// The instance may not be called before this moment.

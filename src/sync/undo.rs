@@ -40,6 +40,7 @@ impl ContactSync {
     ///
     /// Fails if the ledger does.
     pub async fn plan_undo(&self, run: u64) -> Result<(Undo, Plan), SyncError> {
+        self.check_known(run).await?;
         let (_tell, stop) = watch::channel(false);
         let mut plan = Run::begin(self, stop, Recorder::of_plan(), 0).await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
@@ -59,8 +60,10 @@ impl ContactSync {
     ///
     /// # Errors
     ///
-    /// Fails if the ledger does.
+    /// Fails if the ledger does, and with [`SyncError::NoSuchRun`] if there was no such run; nothing is written down then.
     pub async fn undo(&self, run: u64) -> Result<(Undo, Report), SyncError> {
+        // The number that this run is given is not that of a run to undo.
+        self.check_known(run).await?;
         let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
         let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
         tracing::info!(%instance, run = number, undone = run, "undo begins");
@@ -70,6 +73,11 @@ impl ContactSync {
             ((undo, report), brief)
         });
         self.end_run(number, result).await
+    }
+
+    async fn check_known(&self, run: u64) -> Result<(), SyncError> {
+        let runs = self.ledger.runs(self.book.instance(), usize::MAX).await?;
+        if runs.iter().any(|known| known.run == run) { Ok(()) } else { Err(SyncError::NoSuchRun(run)) }
     }
 
     async fn take_back(&self, number: u64, undone: u64) -> Result<(Undo, Report), SyncError> {
@@ -89,11 +97,6 @@ impl ContactSync {
         diff: &mut dyn Diff,
         undone: u64,
     ) -> Result<(Undo, Option<Guardrail>), SyncError> {
-        if undone == 0
-            || !self.ledger.runs(self.book.instance(), usize::MAX).await?.iter().any(|known| known.run == undone)
-        {
-            return Err(SyncError::NoSuchRun(undone));
-        }
         run.heed_policy(&mut Store::Staged(&mut *diff)).await?;
         run.lease().await?;
         if run.lease.is_some() {

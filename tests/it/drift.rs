@@ -158,6 +158,25 @@ async fn a_release_sends_the_name_of_the_crm_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_held_is_listed_whatever_else_it_waits_for() {
+    for world in World::each().await {
+        let sync = world.sync();
+        world.run(people(700, "Bob")).await;
+        for n in 0..600 {
+            sync.hold(&chat(n)).await.unwrap();
+        }
+        world.run(people(2, "Rob").into_iter().chain(people(700, "Bob").into_iter().skip(2)).collect::<Vec<_>>()).await;
+        let waiting = sync.waiting().await.unwrap();
+        let listed: Vec<_> = waiting.iter().map(|contact| &contact.chat).collect();
+        assert_eq!(listed, (0..600).map(chat).collect::<Vec<_>>().iter().collect::<Vec<_>>(), "each once");
+        assert!(waiting.iter().all(|contact| contact.held_since.is_some()));
+        assert_eq!(waiting.iter().filter(|contact| contact.status == Status::InSync).count(), 598);
+        let standing = sync.standing().await.unwrap();
+        assert_eq!((standing.by_hand, standing.held, standing.in_sync, standing.contacts), (600, 2, 698, 700));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_person_holds_is_called_for_by_no_run() {
     for world in World::each().await {
         let sync = world.sync();

@@ -127,3 +127,16 @@ fn the_testkit_never_knows_the_sync_but_for_the_simulator_that_drives_it() {
         assert!(!named(&code(&path)).iter().any(is_sync), "{} knows the sync", path.display());
     }
 }
+
+/// Who embeds the library has other words for its settings, or none.
+#[test]
+fn no_text_of_the_library_names_a_flag_of_the_job() {
+    let is_flag = |rest: &&str| rest.starts_with(|char: char| char.is_ascii_lowercase());
+    for path in sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
+        // The simulator tells how to run a seed again.
+        if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("testkit/sim/log.rs") {
+            let code = code(&path);
+            assert_eq!(code.split("--").skip(1).find(is_flag), None, "{}", path.display());
+        }
+    }
+}

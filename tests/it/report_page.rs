@@ -243,7 +243,8 @@ fn each_reason_has_its_count_and_what_to_do_about_it() {
             assert!(page.contains(&format!("<h3>{title} <span class=\"count\">{count}</span></h3>")), "{title}");
         }
         for text in [
-            "<b>4</b> need you",
+            "<b>2</b> rows cannot be used",
+            "<b>2</b> contacts need you",
             "<b>2</b> waiting",
             "+1 202 555 0199",
             "privacy id 123456789012345",
@@ -253,7 +254,7 @@ fn each_reason_has_its_count_and_what_to_do_about_it() {
             assert!(page.contains(text), "{text}");
         }
         let guardrail = Guardrail::ManyRenames { renamed: 9, known: 10 }.to_string();
-        assert!(page.contains(&guardrail) && page.contains("--yes"));
+        assert!(page.contains(&guardrail) && page.contains("<code>Guardrails::off()</code>"));
     }
     assert_eq!(headline(&empty), "Nothing to change");
     assert!(

@@ -1,6 +1,7 @@
 //! Runs that are taken back; on every ledger.
 
 use wawp_contacts::{
+    ledger::Ledger as _,
     record::{Cause, Status},
     sync::{Guardrail, Guardrails, SyncError},
 };
@@ -122,14 +123,22 @@ async fn an_undo_that_dies_is_gone_on_with_by_the_next_run() {
     }
 }
 
+/// How many runs the ledger knows.
+async fn runs(world: &World) -> usize {
+    world.ledger.runs(&world.instance, usize::MAX).await.unwrap().len()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_run_that_nobody_knows_cannot_be_undone() {
     for world in World::each().await {
         renamed(&world).await;
-        let calls = world.book.calls().len();
-        assert!(matches!(world.sync().undo(77).await, Err(SyncError::NoSuchRun(77))));
-        assert!(matches!(world.sync().plan_undo(77).await, Err(SyncError::NoSuchRun(77))));
-        assert_eq!(world.book.calls().len(), calls);
+        let (calls, count) = (world.book.calls().len(), runs(&world).await);
+        // The next run's number is nobody's yet, not even that of the undo.
+        for run in [77, 0, count as u64 + 1] {
+            assert!(matches!(world.sync().undo(run).await, Err(SyncError::NoSuchRun(known)) if known == run));
+            assert!(matches!(world.sync().plan_undo(run).await, Err(SyncError::NoSuchRun(known)) if known == run));
+        }
+        assert_eq!((world.book.calls().len(), runs(&world).await), (calls, count));
     }
 }
 

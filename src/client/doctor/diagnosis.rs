@@ -19,7 +19,7 @@ use crate::{ChatId, ClientBuilder, Credentials, InstanceId, Route, book::Session
 /// let diagnosis = Doctor::new(builder().pace(Pace::unlimited())).examine().await?;
 /// let found = serde_json::to_value(&diagnosis)?;
 /// assert_eq!((&found["route"], &found["session"]), (&"update".into(), &"WORKING".into()));
-/// assert_eq!(found["flags"], serde_json::json!(["--route", "update", "--credentials", "body"]));
+/// assert_eq!(found["credentials"], "body");
 ///
 /// let client = diagnosis.apply(builder()).build()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -57,8 +57,6 @@ pub struct Diagnosis {
     pub proxy: Option<bool>,
     /// What came of the write test, if one was asked for.
     pub write_test: Option<WriteTest>,
-    /// The flags that set up a command in this way; `None` if neither route nor credentials were found out.
-    pub flags: Option<Vec<String>>,
     /// All of it in words, in the order in which to read it.
     pub findings: Vec<Finding>,
 }
@@ -173,13 +171,9 @@ impl fmt::Display for Diagnosis {
             self.route.map(|route| format!(".route(Route::{route:?})")),
             self.credentials.map(|style| format!(".credentials(Credentials::{style:?})")),
         ];
-        match &self.flags {
-            Some(flags) => {
-                writeln!(f, "{:<18}{}", "builder", builder.into_iter().flatten().collect::<String>())?;
-                write!(f, "{:<18}{}", "flags", flags.join(" "))
-            }
-            None => write!(f, "{:<18}none: neither the route nor the credentials could be found out", "options"),
-        }
+        let found: String = builder.into_iter().flatten().collect();
+        let none = "none: neither the route nor the credentials could be found out";
+        write!(f, "{:<18}{}", "builder", if found.is_empty() { none } else { &found })
     }
 }
 

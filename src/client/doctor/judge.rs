@@ -90,7 +90,7 @@ impl Visit {
         }
         if let Some(sign) = sign {
             let means = "A proxy passes the answers on, as most services have it. Proxies log addresses: prefer a style that keeps the \
-                         token out of the query where one works (--credentials bearer, header).";
+                         token out of the query where one works (`bearer`, `header`).";
             return diagnosis.note("proxy", Note, format!("answers come through one ({sign})"), means);
         }
         let server = self.witness.server().map(|name| self.told(&name));
@@ -232,10 +232,8 @@ pub(super) fn judge_route(facts: &Facts, set: Route, diagnosis: &mut Diagnosis) 
     }
     let means = match (&diagnosis.write_test, facts.has_update) {
         (Some(_), _) => "The write test could not settle it either.",
-        (None, Some(false)) => {
-            "What is left is put-contact: name a contact for the write test to prove it (--write-test CONTACT)."
-        }
-        _ => "Nothing that writes was sent. Name a contact for the write test to settle it (--write-test CONTACT).",
+        (None, Some(false)) => "What is left is put-contact: name a contact for the write test to prove it.",
+        _ => "Nothing that writes was sent. Name a contact for the write test to settle it.",
     };
     diagnosis.note("route", Unknown, found, means);
 }

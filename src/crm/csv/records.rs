@@ -4,7 +4,7 @@ use std::{io, io::Read, str};
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use super::super::SourceError;
+use super::{super::SourceError, formula::restored};
 
 /// The longest record; a longer one is refused rather than kept in memory.
 const LIMIT: usize = 1 << 20;
@@ -63,7 +63,10 @@ impl<R: Read> Records<R> {
             && records.fill().map_err(SourceError::Read)?
         {}
         match records.unread() {
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(SourceError::Utf16),
+            // With the mark that says so, and without it.
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => {
+                return Err(SourceError::Utf16);
+            }
             // The archive that newer spreadsheets are, and the container of the older ones.
             [b'P', b'K', 3, 4, ..] | [0xd0, 0xcf, 0x11, 0xe0, ..] => return Err(SourceError::Spreadsheet),
             [0xef, 0xbb, 0xbf, ..] => records.start = 3,
@@ -223,11 +226,21 @@ impl<R> Records<R> {
         self.delimiter
     }
 
+    /// One field that is UTF-8 whatever the others are.
+    pub(super) fn sound_field(&self, index: usize) -> Option<&str> {
+        str::from_utf8(self.bytes(index)?).ok().map(restored)
+    }
+
+    fn bytes(&self, index: usize) -> Option<&[u8]> {
+        let ends = &self.ends[..self.count];
+        let start = if index == 0 { 0 } else { *ends.get(index - 1)? };
+        self.fields.get(start..*ends.get(index)?)
+    }
+
     /// The fields of the record just found; bytes that are no UTF-8 are replaced.
     pub(super) fn texts(&self) -> impl Iterator<Item = String> {
-        let starts = std::iter::once(0).chain(self.ends[..self.count].iter().copied());
-        let fields = starts.zip(&self.ends[..self.count]).map(|(start, end)| &self.fields[start..*end]);
-        fields.map(|field| String::from_utf8_lossy(field).into_owned())
+        let fields = (0..self.count).filter_map(|index| self.bytes(index));
+        fields.map(|field| restored(&String::from_utf8_lossy(field)).to_owned())
     }
 
     /// The first line of the record just found, as far as it is still known.
@@ -246,7 +259,7 @@ impl<R> Records<R> {
     pub(super) fn field<'a>(&self, text: &'a str, index: usize) -> Option<&'a str> {
         let ends = &self.ends[..self.count];
         let start = if index == 0 { 0 } else { *ends.get(index - 1)? };
-        text.get(start..*ends.get(index)?)
+        text.get(start..*ends.get(index)?).map(restored)
     }
 }
 

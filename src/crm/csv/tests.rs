@@ -142,6 +142,25 @@ fn a_header_without_what_every_row_needs_names_its_columns() {
 }
 
 #[test]
+fn a_mapping_for_a_missing_column_names_the_column_that_comes_closest() {
+    for (header, mapping) in [
+        ("id,name,Mobil", "mobile=Mobil"),
+        ("id,name,Telefon", "phone=Telefon"),
+        ("id,name,Handy", "phone=COLUMN"),
+        ("Mobil,Kundennr,E-Mail", "id=COLUMN,mobile=Mobil,first=COLUMN"),
+        ("Record-Nr,phone,Fist Name", "id=Record-Nr,first=Fist Name"),
+        ("id,phone,Last Nmae", "last=Last Nmae"),
+        ("Custmer ID,Last Modified,country,phone,name", "id=Custmer ID"),
+        ("id,name,Deal,Cost,ip", "phone=COLUMN"),
+    ] {
+        let error = Csv::new(header.as_bytes()).unwrap_err();
+        assert_eq!(error.mapping().as_deref(), Some(mapping), "{header}");
+        assert!(mapping.parse::<Mapping>().is_ok());
+    }
+    assert_eq!(SourceError::Empty.mapping(), None);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_says_what_to_do() {
     assert_eq!(header_error("", &Mapping::new()), "the file is empty: its first line must name the columns");
     assert_eq!(
@@ -234,7 +253,18 @@ proptest! {
     }
 
     #[test]
-    fn every_quoted_row_comes_back_as_it_was(names in prop::collection::vec("\\PC{0,12}[\"\r\n,;]{0,3}\\PC{0,3}", 1..20)) {
+    fn a_text_that_is_defused_is_read_as_it_was(texts in prop::collection::vec("['=+@＝ \t\r\n-]{0,4}\\PC{0,5}", 1..20)) {
+        let quoted = |text: &String| format!("\"{}\"", defused(text).replace('"', "\"\""));
+        let text = format!("id,name,phone,{}\n7,Ada,'+447700900123,{}\n", "note,".repeat(texts.len() - 1) + "note",
+            texts.iter().map(quoted).collect::<Vec<_>>().join(","));
+        let mut rows = Csv::new(text.as_bytes()).unwrap();
+        let contact = rows.next().unwrap().unwrap();
+        prop_assert_eq!(contact.chat.as_str(), "447700900123@c.us");
+        prop_assert_eq!(&rows.record()[3..], texts);
+    }
+
+    #[test]
+    fn every_quoted_row_comes_back_as_it_was(names in prop::collection::vec("[^'\\pC]\\PC{0,11}[\"\r\n,;]{0,3}\\PC{0,3}", 1..20)) {
         let quoted = |name: &String| format!("\"1\",\"{}\",\"\",\"+447700900123\",\"\",\"\"\r\n", name.replace('"', "\"\""));
         let text = format!("{HEADER}{}", names.iter().map(quoted).collect::<String>());
         let back: Vec<_> = Csv::new(text.as_bytes()).unwrap().map(|row| row.unwrap().first).collect();
@@ -256,6 +286,17 @@ fn the_record_behind_a_row_can_be_asked_for_whatever_became_of_it() {
         assert_eq!(rows.record().join("|"), expected);
     }
     assert!(rows.next().is_none());
+}
+
+#[test]
+fn the_mark_before_a_formula_is_no_part_of_a_header_an_id_a_name_or_a_phone() {
+    let text =
+        "'=id,name,'+phone\n'=7,'-Ada,'+44 7700 900123\n'8,'Abd al-Karim,+447700900124\n9,''=x,\t+447700900125\n";
+    let mut rows = Csv::with_mapping(text.as_bytes(), &Mapping::new().id("=id").phone("+phone")).unwrap();
+    assert_eq!(rows.header(), ["=id", "name", "+phone"]);
+    let contact = rows.next().unwrap().unwrap();
+    assert_eq!((&*contact.id, &*contact.first, contact.chat.as_str()), ("=7", "-Ada", "447700900123@c.us"));
+    assert_eq!(seen(rows), ["'8 'Abd al-Karim| 447700900124@c.us", "9 '=x| 447700900125@c.us"]);
 }
 
 #[test]

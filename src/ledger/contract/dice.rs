@@ -4,7 +4,8 @@ use crate::{
     crm::{CrmContact, RowDigest},
     ledger::{Incoming, Write},
     record::{
-        Cause, Claim, Flips, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen, Sent, Status, Wish,
+        Cause, Claim, Flips, Held, Hold, InDoubt, LastFailure, Overwritten, Park, Pushed, Record, Seen, Sent, Status,
+        Wish,
     },
     time::Timestamp,
 };
@@ -102,6 +103,7 @@ impl Dice {
         record.pushed = self.pushed()?;
         record.seen = self.seen();
         record.status = self.status();
+        record.held = record.seen.as_ref().filter(|seen| seen.at.0 % 2 == 1).map(|seen| Held { since: seen.at });
         Ok(())
     }
 

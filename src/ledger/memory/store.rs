@@ -81,6 +81,9 @@ impl Store {
                 let in_state = |record: &&Record| record.status.as_str() == state;
                 self.after(after).filter(in_state).take(limit).cloned().collect()
             }
+            Query::ByHand { after, limit } => {
+                self.after(after).filter(|record| record.held.is_some()).take(limit).cloned().collect()
+            }
             Query::All { after, limit } => self.after(after).take(limit).cloned().collect(),
         }
     }

@@ -41,6 +41,7 @@ pub(super) enum Wanted {
     Due { by: Timestamp, limit: usize },
     DueAfter { after: Timestamp, limit: usize },
     State { state: Box<str>, after: String, limit: usize },
+    ByHand { after: String, limit: usize },
     All { after: String, limit: usize },
 }
 
@@ -52,6 +53,7 @@ impl From<Query<'_>> for Wanted {
             Query::Due { by, limit } => Self::Due { by, limit },
             Query::DueAfter { after, limit } => Self::DueAfter { after, limit },
             Query::State { state, after, limit } => Self::State { state: state.into(), after: start(after), limit },
+            Query::ByHand { after, limit } => Self::ByHand { after: start(after), limit },
             Query::All { after, limit } => Self::All { after: start(after), limit },
         }
     }
@@ -88,6 +90,11 @@ pub(super) fn fetch(connection: &Connection, instance: i64, wanted: Wanted) -> R
         Wanted::State { state, after, limit } => rows(
             "SELECT body, revision FROM contact WHERE instance = ?1 AND chat > ?2 AND state = ?3 ORDER BY chat LIMIT ?4",
             params![instance, after, state, count(limit)],
+        ),
+        Wanted::ByHand { after, limit } => rows(
+            "SELECT body, revision FROM contact INDEXED BY contact_by_hand WHERE instance = ?1 AND chat > ?2 \
+             AND instr(body, '\"held\":{') > 0 AND json_extract(body, '$.held') IS NOT NULL ORDER BY chat LIMIT ?3",
+            params![instance, after, count(limit)],
         ),
         Wanted::All { after, limit } => rows(
             "SELECT body, revision FROM contact WHERE instance = ?1 AND chat > ?2 ORDER BY chat LIMIT ?3",

@@ -12,10 +12,13 @@ pub(super) const FIRST_VERSION: i64 = 3;
 /// What brings an empty file to [`FIRST_VERSION`], and what brings each version to the next.
 ///
 /// Moments are milliseconds since 1970, UTC, as the bits of a signed number; [`at`](super::record::order) alone is shifted so that
-/// the database orders it. `contact_open` holds what is not in the state of nearly all records, for counts and lists. A claim is
+/// the database orders it. `contact_open` holds what is not in the state of nearly all records, for counts and lists, and `contact_by_hand` those few that a
+/// person said to leave as they are, most of which are in that state: it goes by the text of the body, which costs a write nearly
+/// nothing, and holds the few too many in which a joined record was held. A claim is
 /// found by CRM id in the table, and in the order of arrival in its index; either has all columns, so that a comparison reads one
 /// of them only. A mark is one of a forgotten person's, who is named by one of the marks; there are some only once there is a salt.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE instance (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -101,7 +104,11 @@ CREATE TABLE forgotten (
     person BLOB NOT NULL,
     PRIMARY KEY (instance, mark)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+CREATE INDEX contact_by_hand ON contact (instance, chat) WHERE instr(body, '\"held\":{') > 0;
+",
+];
 
 /// What a diff stages; in a file that the system deletes when the connection is closed. A staged row has what its row in `contact` will
 /// have, at the revision that the record was loaded at, and in `rest` what else its write has, if anything.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     crm::{CrmContact, RowDigest},
     ledger::{Incoming, Tally, Verdict},
-    record::{Claim, Status},
+    record::{Claim, Held, Seen, Status},
 };
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -76,7 +76,7 @@ async fn the_connection_is_durable_and_shared() {
         ("fullfsync", 1),
         ("checkpoint_fullfsync", 1),
         ("busy_timeout", 20_000),
-        ("user_version", 3),
+        ("user_version", 4),
     ] {
         assert_eq!(file.number(&format!("PRAGMA {pragma}")), value, "{pragma}");
     }
@@ -128,6 +128,11 @@ async fn the_queries_of_every_loop_are_served_by_an_index() {
             "SELECT state, known, count(*) FROM contact INDEXED BY contact_open WHERE instance = 1 \
              AND (state <> 'in_sync' OR known = 0) GROUP BY state, known",
             "COVERING INDEX contact_open",
+        ),
+        (
+            "SELECT body, revision FROM contact INDEXED BY contact_by_hand WHERE instance = 1 AND chat > 'a' \
+             AND instr(body, '\"held\":{') > 0 AND json_extract(body, '$.held') IS NOT NULL ORDER BY chat LIMIT 9",
+            "INDEX contact_by_hand",
         ),
         (
             "SELECT crm_id, arrival, digest, contact FROM claim INDEXED BY claim_arrival WHERE instance = 1 \
@@ -296,6 +301,19 @@ async fn a_lease_goes_by_the_ledgers_clock_even_if_its_holder_lives() -> Outcome
 }
 
 #[tokio::test]
+async fn who_is_held_by_hand_is_told_from_who_was_joined_with_such_a_one_and_from_texts() -> Outcome {
+    let file = InFile::open().await;
+    let held = Record { held: Some(Held { since: Timestamp(5) }), ..settled(0) };
+    let joined = Record { joined: vec![Box::new(Record { claims: Vec::new(), ..held.clone() })], ..settled(1) };
+    let seen = Record { seen: Some(Seen::new(Some("\"held\":{\"since\":5}".into()), Timestamp(5))), ..settled(2) };
+    let stored = [held, joined, seen].map(Write::from).to_vec();
+    assert_eq!(file.ledger.commit(&file.instance, None, stored).await?, [0; 0]);
+    let found = file.ledger.fetch(&file.instance, Query::ByHand { after: None, limit: 9 }).await?;
+    assert_eq!(found.iter().map(|record| &record.chat).collect::<Vec<_>>(), [&settled(0).chat]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn counts_of_claims_survive_what_is_deleted() -> Outcome {
     let file = InFile::open().await;
     file.store(0..3).await?;
@@ -336,7 +354,7 @@ async fn a_ledger_in_use_takes_the_step_of_a_later_version() -> Outcome {
     let later: Vec<&str> = STEPS.iter().copied().chain([step]).collect();
     let mut other = Connection::open(&file.ledger.file.place.path)?;
     prepare(&mut other, &later).unwrap();
-    assert_eq!(version(&other), FIRST_VERSION + 1);
+    assert_eq!(version(&other), FIRST_VERSION - 1 + i64::try_from(later.len())?);
     let sum: i64 = other.query_row("SELECT sum(pretend) FROM contact", [], |row| row.get(0))?;
     assert_eq!(sum, 7 * 30);
     // This version does not open it any more.

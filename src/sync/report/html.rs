@@ -89,6 +89,7 @@ pub struct Page<'a> {
     at: Option<Timestamp>,
     pace: Option<Pace>,
     undone: Option<u64>,
+    overrule: &'a str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +176,7 @@ impl<'a> Page<'a> {
             at,
             pace,
             undone,
+            overrule: "Guardrails::off()",
         }
     }
 
@@ -213,6 +215,12 @@ impl<'a> Page<'a> {
     /// Says that the run puts back the names from before another run, the one with this number.
     pub fn undoing(mut self, run: u64) -> Self {
         self.undone = Some(run);
+        self
+    }
+
+    /// Sets what whoever runs the sync passes to switch the guardrails off for one run, for a program that has a word for it.
+    pub fn overruled_by(mut self, words: &'a str) -> Self {
+        self.overrule = words;
         self
     }
 
@@ -336,8 +344,15 @@ impl<'a> Page<'a> {
     fn write_contents(&self, out: &mut Out<'_, '_>) -> fmt::Result {
         let Summary { created, renamed, gated, .. } = *self.summary;
         html!(out "<nav aria-label=\"On this page\"><ul>\n")?;
-        if self.needing() > 0 {
-            html!(out "<li class=\"bad\"><a href=\"#needs\"><b>" (Count(self.needing())) "</b> need you</a></li>\n")?;
+        let Summary { refused, parked, held, .. } = *self.summary;
+        for (count, one, more) in [
+            (refused, "row cannot be used", "rows cannot be used"),
+            (parked + held, "contact needs you", "contacts need you"),
+        ] {
+            let words = if count == 1 { one } else { more };
+            if count > 0 {
+                html!(out "<li class=\"bad\"><a href=\"#needs\"><b>" (Count(count)) "</b> " (words) "</a></li>\n")?;
+            }
         }
         if created + renamed > 0 {
             let what = if self.is_plan() { "to change" } else { "changed" };
@@ -354,8 +369,8 @@ impl<'a> Page<'a> {
             let what =
                 if self.is_plan() { "A run would stop before its first call" } else { "Stopped before the first call" };
             html!(out "<section class=\"banner bad\"><h2>" (what) "</h2><p>" (guardrail) "</p><p><strong>What to do:</strong> "
-                (words::of_guardrail(guardrail)) " Whoever runs the sync can switch the guardrails off for one run "
-                "(<code>Guardrails::off()</code>; <code>--yes</code> in the sync job).</p></section>\n")?;
+                (words::of_guardrail(guardrail)) " Whoever runs the sync can switch the guardrails off for one run (<code>"
+                (self.overrule) "</code>).</p></section>\n")?;
         }
         if let Some(kind) = self.gate {
             let is_wait = matches!(kind.class(), ErrorClass::Wait | ErrorClass::Transient);

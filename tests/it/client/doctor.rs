@@ -52,7 +52,7 @@ fn assert_harmless(server: &WawpServer) {
 }
 
 #[tokio::test]
-async fn every_route_and_every_style_is_found_and_its_flags_set_up_a_client_that_writes() {
+async fn every_route_and_every_style_is_found_and_sets_up_a_client_that_writes() {
     for route in Route::ALL {
         for style in Credentials::ALL {
             let server = WawpServer::start().await;
@@ -62,8 +62,6 @@ async fn every_route_and_every_style_is_found_and_its_flags_set_up_a_client_that
             assert_harmless(&server);
             assert_eq!((diagnosis.route, diagnosis.reads, diagnosis.lids), (Some(route), Some(true), Some(true)));
             assert_eq!(diagnosis.credentials, Some(style), "{diagnosis}");
-            let flags = ["--route", &route.to_string(), "--credentials", &style.to_string()].map(ToOwned::to_owned);
-            assert_eq!(diagnosis.flags.as_deref(), Some(&flags[..]));
             let is_default = (route, style) == (Route::Update, Credentials::Body);
             assert_eq!(diagnosis.is_well(), is_default, "what has to be set is bad until then: {diagnosis}");
             let applied = Doctor::new(diagnosis.apply(builder(&server))).examine().await.unwrap();
@@ -83,8 +81,7 @@ async fn a_route_that_cannot_be_told_without_a_write_stays_unknown_until_a_write
     server.seed([Entry::saved(&chat(), "Ann Lee")]);
     let diagnosis = examine(&server).await;
     assert_eq!((diagnosis.route, diagnosis.credentials), (None, Some(Credentials::Body)), "{diagnosis}");
-    assert_eq!(diagnosis.flags.as_deref(), Some(&["--credentials".to_owned(), "body".to_owned()][..]));
-    assert!(finding(&diagnosis, "route").means.contains("--write-test"), "{diagnosis}");
+    assert!(finding(&diagnosis, "route").means.contains("name a contact for the write test"), "{diagnosis}");
     assert_harmless(&server);
     let diagnosis = treat(&server).await;
     assert_eq!(diagnosis.route, Some(Route::PutContact), "{diagnosis}");
@@ -130,7 +127,7 @@ async fn all_is_well_with_the_stand_in() {
     assert_eq!((diagnosis.proxy, &diagnosis.write_test), (Some(false), &None));
     let found = to_value(&diagnosis).unwrap();
     let expected = json!({"route": "update", "credentials": "body", "reads": true, "lids": true, "session": "WORKING",
-        "account": "15550000000@c.us", "flags": ["--route", "update", "--credentials", "body"]});
+        "account": "15550000000@c.us"});
     for (key, value) in expected.as_object().unwrap() {
         assert_eq!(&found[key], value, "{key}");
     }
@@ -161,7 +158,7 @@ async fn a_token_that_is_refused_everywhere_leaves_all_of_it_unknown_and_says_wh
     server.revoke_token();
     let diagnosis = examine(&server).await;
     let found = to_value(&diagnosis).unwrap();
-    for key in ["route", "credentials", "reads", "lids", "session", "account", "flags", "limits"] {
+    for key in ["route", "credentials", "reads", "lids", "session", "account", "limits"] {
         assert_eq!(found[key], Value::Null, "{key}");
     }
     assert!(finding(&diagnosis, "credentials").means.contains("Copy the access token"), "{diagnosis}");
@@ -172,7 +169,7 @@ async fn a_token_that_is_refused_everywhere_leaves_all_of_it_unknown_and_says_wh
     assert_eq!(diagnosis.session, None);
     let forbidden = at(&answering(ResponseTemplate::new(403)).await).await;
     assert!(finding(&forbidden, "credentials").means.contains("plan"), "{forbidden}");
-    assert_eq!((forbidden.session, forbidden.flags), (None, None));
+    assert_eq!((forbidden.session, forbidden.route), (None, None));
 }
 
 #[tokio::test]
@@ -235,7 +232,7 @@ async fn a_server_that_asks_for_time_is_left_alone_at_once() {
     let finding = finding(&diagnosis, "limits");
     assert!(finding.grade == Grade::Bad && finding.means.contains("for 90 s"), "{diagnosis}");
     let server = answering(ResponseTemplate::new(429)).await;
-    assert_eq!((at(&server).await.flags, super::requests(&server).await <= 2), (None, true));
+    assert_eq!((at(&server).await.route, super::requests(&server).await <= 2), (None, true));
 }
 
 #[tokio::test]
@@ -260,7 +257,7 @@ async fn where_nobody_answers_it_is_soon_given_up() {
 async fn a_server_without_the_api_is_a_wrong_address() {
     let diagnosis = at(&answering(ResponseTemplate::new(404)).await).await;
     assert!(finding(&diagnosis, "credentials").means.contains("base URL"), "{diagnosis}");
-    assert_eq!(diagnosis.flags, None);
+    assert_eq!((diagnosis.route, diagnosis.credentials), (None, None));
 }
 
 #[tokio::test]

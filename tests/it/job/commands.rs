@@ -110,7 +110,21 @@ async fn a_typo_is_told_what_was_meant() {
 #[tokio::test]
 async fn without_a_ledger_there_is_nobody_to_ask_about_and_none_is_made() {
     let desk = Desk::new();
-    for command in ["explain Bob", "hold Bob", "release Bob", "parked", "retry --all", "runs", "status"] {
+    for command in [
+        "explain Bob",
+        "hold Bob",
+        "release Bob",
+        "forget Bob",
+        "parked",
+        "edits",
+        "retry --all",
+        "runs",
+        "runs 1",
+        "status",
+        "refresh",
+        "undo 1",
+        "undo 1 --yes",
+    ] {
         desk.run(command).await.was_refused("there is no ledger sync_job.ledger; name that of the runs with --ledger");
         desk.run(&format!("{command} --ledger memory")).await.was_refused("a ledger in memory knows nobody");
         let mut job = desk.job(command.split(' '));
@@ -118,6 +132,35 @@ async fn without_a_ledger_there_is_nobody_to_ask_about_and_none_is_made() {
         end(job).await.was_refused("name the instance with --instance");
     }
     assert_eq!(desk.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn where_nothing_ran_yet_each_command_says_so_and_what_to_do_first() {
+    let (desk, server) = three().await;
+    let before = desk.files();
+    let words = "nothing ran yet for instance other in sync_job.ledger; `run` or `adopt` first, or name the instance or the ledger";
+    for (command, code) in
+        [("parked", 0), ("edits", 0), ("runs", 0), ("status", 0), ("refresh", 1), ("undo 1", 1), ("undo 2 --yes", 1)]
+    {
+        let mut job = desk.job(command.split(' '));
+        job.args(["--instance", "other", "--base-url", &server.url()]).env("WAWP_ACCESS_TOKEN", "s3cret");
+        let ended = end(job).await.with(code);
+        let told = if code == 0 { &ended.out } else { &ended.err };
+        assert!(told.contains(words) && told.lines().count() == 1, "{command}\n{ended}");
+    }
+    for (command, words) in [("explain Bob", "nobody is known as"), ("runs 1", "there was no run 1; see `runs`")] {
+        let mut job = desk.job(command.split(' '));
+        job.args(["--instance", "other"]);
+        end(job).await.was_refused(words);
+    }
+    for (command, lines) in [("parked", 0), ("edits", 0), ("runs", 0), ("status", 1)] {
+        let mut job = desk.job([command, "--json", "--instance", "other"]);
+        job.env("WAWP_ACCESS_TOKEN", "s3cret");
+        assert_eq!(end(job).await.with(0).lines().len(), lines, "{command}");
+    }
+    assert_eq!((desk.files(), server.reads()), (before, 0));
+    desk.run_at(&server, "undo 2 --yes").await.with(1).complains("there was no run 2");
+    assert_eq!(desk.ask(&server, &["runs", "--json"]).await.with(0).lines().len(), 1, "nor is it one by now");
 }
 
 #[tokio::test]
@@ -184,6 +227,35 @@ async fn a_refresh_counts_what_others_saved_and_the_policy_says_what_becomes_of_
         desk.run_at(&server, &policy).await.with(code);
         server.assert_contact(&chat(0), name);
     }
+}
+
+#[tokio::test]
+async fn a_refresh_names_whom_others_renamed_the_first_few_or_all() {
+    let (desk, server) = (Desk::with_people(12, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    for n in 1..11 {
+        server.rename_on_phone(&chat(n), format!("M\u{202e}um {n}"));
+    }
+    let few = desk.run_at(&server, "refresh").await.with(0);
+    let few = few.says("10 names were saved over ours\n  +1 202-555-0001  crm-1   \"Bob 1\"   ->  \"M\\u{202e}um 1\"");
+    let few = few.says("and 2 more; --all shows them").says("the next run sends ours again");
+    assert!(
+        few.out.lines().last().unwrap().contains("12 entries read, 10 drifted; 2 as wanted, 10 different"),
+        "{few}"
+    );
+    let all = desk.run_at(&server, "refresh --all --policy ask").await.with(3).says("you decide which names stay");
+    assert_eq!(all.out.lines().filter(|line| line.starts_with("  +1")).count(), 10, "{all}");
+    let told = desk.run_at(&server, "refresh --json").await.with(3);
+    let (last, lines) = (told.summary(), told.lines());
+    let drifted: Vec<_> = lines.iter().filter(|line| line["type"] == "drifted").collect();
+    assert_eq!((fields(&last, ["read", "drifted"]), drifted.len(), lines.len()), ([12, 10], 10, 12), "{told}");
+    let first = ["chat", "crm_ids", "sent", "seen"].map(|key| drifted[0][key].clone());
+    assert_eq!(json!(first), json!(["12025550001@c.us", ["crm-1"], "Bob 1", "M\u{202e}um 1"]));
+    desk.write("crm.csv", &people(12, "Rob"));
+    let reads = server.reads();
+    let run = desk.run_at(&server, "--json --yes").await;
+    assert!(server.reads() > reads, "it looks at all of the address book as well");
+    assert!(!run.out.contains("\"type\":\"drifted\""), "only a refresh is asked for that\n{run}");
 }
 
 #[tokio::test]
@@ -277,8 +349,8 @@ async fn a_contact_that_is_held_is_left_out_until_it_is_released() {
 
     let listed = desk.ask(&server, &["parked"]).await.with(3);
     let lines = "1 contact is left as it is: a person said so; `release` goes on with it\n  \
-                 +1 202-555-0001  crm-1  \"Bob 1\"  ->  \"Robert 1\"\n";
-    assert_eq!(listed.out, lines);
+                 +1 202-555-0001  crm-1  \"Bob 1\"  ->  \"Robert 1\"  held since 20";
+    assert!(listed.out.starts_with(lines) && listed.out.lines().count() == 2, "{listed}");
     let story = desk.ask_json(&server, &["explain", "crm-1"], 0).await;
     assert_eq!(story["status"], "held");
 
@@ -288,6 +360,90 @@ async fn a_contact_that_is_held_is_left_out_until_it_is_released() {
     assert_eq!(desk.ask_json(&server, &["release", "crm-1"], 0).await["changed"], false);
     desk.run_at(&server, "").await.with(0).says("1 renamed, 2 unchanged");
     assert_people(&server, 3, "Robert");
+}
+
+#[tokio::test]
+async fn a_contact_that_is_held_is_listed_and_counted_also_while_it_is_in_sync() {
+    let (desk, server) = three().await;
+    desk.ask(&server, &["status"]).await.with(0).says("3 have a name\n");
+    for id in ["crm-1", "crm-2"] {
+        desk.ask(&server, &["hold", id]).await.with(0);
+    }
+    desk.write("crm.csv", &people(2, "Bob"));
+    desk.run_at(&server, "").await.with(0);
+    let listed = desk.ask(&server, &["parked"]).await.with(0);
+    let rows: Vec<_> = listed.out.lines().collect();
+    assert_eq!(rows[0], "2 contacts are left as they are: a person said so; `release` goes on with it", "{listed}");
+    assert!(rows.len() == 3 && rows[1..].iter().all(|row| row.contains("held since 20")), "{listed}");
+    assert!(rows[1].starts_with("  +1 202-555-0001  crm-1  \"Bob 1\"  ") && !rows[1].contains("->"), "{listed}");
+    let told = desk.ask(&server, &["parked", "--json"]).await.with(0);
+    let told: Vec<_> = told.lines().iter().map(|line| (line["state"].clone(), line["held_since"].is_u64())).collect();
+    assert_eq!(told, [(json!("in_sync"), true), (json!("in_sync"), true)]);
+    desk.ask(&server, &["status"]).await.with(0).says("3 have a name; 2 are held by you, see `parked`");
+    let status = desk.ask_json(&server, &["status"], 0).await;
+    assert_eq!(fields(&status, ["in_sync", "without_row", "held", "by_hand"]), [2, 1, 0, 2], "{status}");
+
+    desk.write("crm.csv", &people(2, "Robert"));
+    desk.run_at(&server, "--changes").await.with(3).says("1 on hold");
+    let listed = desk.ask(&server, &["parked"]).await.with(3);
+    assert_eq!((listed.out.lines().count(), listed.out.matches("->").count()), (3, 1), "each once\n{listed}");
+    for id in ["crm-1", "+12025550002"] {
+        desk.ask(&server, &["release", id]).await.with(0);
+    }
+    desk.ask(&server, &["parked"]).await.with(0).says("nobody waits for a person, and nobody is held");
+    assert_eq!(desk.ask_json(&server, &["status"], 0).await["by_hand"], 0);
+}
+
+/// An export as people keep them: a blank line, a line of separators, rows without an id, a phone or a name, and two for one person.
+const MESSY: &str = "id,first_name,phone,stage,version\n1,Ada,+12025550001,Lead,1\n2,Bo,+12025550002,,1\n\n,,,,\n\
+    3,,+12025550003,Lead,1\n4,Di,,Lead,1\n5,Ed,none,Lead,1\n6,Flo,+12025550006,Lead,1\n7,Fay,+12025550006,Lead,1\n\
+    8,Gus,+12025550008,Lead,1\n8,Gil,+12025550008,Lead,0\n9,Hal,+12025550009,Other,1\n,Jon,+12025550012,Lead,1\n\
+    10,Li,123456789012345@lid,Lead,1\n11,Mo,+12025550013,Lead,1\n";
+
+/// Rows of [`MESSY`]: all but the header and the blank line.
+const ROWS: u64 = 14;
+
+#[tokio::test]
+async fn a_plan_its_page_and_the_status_count_the_same() {
+    let (desk, server) = (Desk::new(), WawpServer::start().await);
+    desk.write("crm.csv", &format!("{MESSY}12,Gone,+12025550014,Lead,1\n"));
+    server.on_update(&chat(13)).answer(Answer::invalid_param("no such number")).once();
+    desk.run_at(&server, "--tags Lead").await.with(3);
+    desk.ask(&server, &["hold", "crm-none"]).await.with(1);
+    desk.ask(&server, &["hold", "8"]).await.with(0);
+    // Two that are due, one of them held, one whose row is gone, one who was refused.
+    desk.write(
+        "crm.csv",
+        &MESSY
+            .replace("Ada", "Ann")
+            .replace("Gus", "Guy")
+            .replace("8,Guy,+12025550008,Lead,1", "8,Guy,+12025550008,Lead,2"),
+    );
+    desk.run_at(&server, "--tags Lead --intake-only").await.with(3);
+
+    let plan = desk.run_at(&server, "plan --tags Lead --json --report plan.html").await.with(2).summary();
+    let keys = ["created", "renamed", "unchanged", "parked", "held", "gated", "refused", "stale"];
+    let [created, renamed, unchanged, parked, held, gated, refused, stale] = fields(&plan, keys);
+    assert_eq!([unchanged, renamed, held, parked, refused, stale], [2, 1, 2, 1, 7, 1], "{plan}");
+    assert_eq!(created + renamed + unchanged + parked + held + gated + refused + stale, ROWS, "each row once: {plan}");
+
+    let status = desk.ask_json(&server, &["status"], 0).await;
+    let keys = ["in_sync", "due", "held", "parked", "unusable", "without_row", "records"];
+    let [in_sync, due, on_hold, needs, unusable, without_row, records] = fields(&status, keys);
+    assert_eq!([in_sync, due, on_hold, needs], [unchanged, created + renamed + gated, held, parked], "{status}");
+    assert_eq!(([unusable, without_row], records), ([2, 1], in_sync + due + on_hold + needs + 2 + 1), "{status}");
+    let told = desk.ask(&server, &["status"]).await.with(0);
+    told.says("9: 2 in sync, 1 waiting for the next run, 2 on hold, 1 that needs you, 2 whose rows cannot be used, 1 without a row;");
+
+    let page = std::fs::read_to_string(desk.path("plan.html")).unwrap();
+    for words in [
+        format!("<p>{unchanged} contacts are right already; "),
+        format!("<b>{refused}</b> rows cannot be used"),
+        format!("<b>{}</b> contacts need you", parked + held),
+        format!("<b>{}</b> to change", created + renamed),
+    ] {
+        assert!(page.contains(&words), "{words}\n{page}");
+    }
 }
 
 #[tokio::test]
@@ -477,7 +633,7 @@ async fn the_status_counts_the_contacts_and_tells_of_a_wait_and_of_the_last_run(
     let (desk, server) = three().await;
     let told = desk.ask(&server, &["status"]).await.with(0);
     let told =
-        told.says("contacts  3: 3 in sync, 0 waiting for the next run, 0 on hold, 0 that need you; 3 have a name\n");
+        told.says("contacts  3: 3 in sync, 0 waiting for the next run, 0 on hold, 0 that need you, 0 whose rows cannot be used, 0 without a row; 3 have a name\n");
     let told = told.says("calls     does not ask to wait\n").says("policy    crm-wins\n");
     assert!(told.out.contains("last run  1, 20") && told.out.contains("3 added"), "{told}");
 
@@ -562,6 +718,9 @@ async fn a_doctor_says_which_flags_fit_and_a_run_takes_them() {
     let well = desk.run_at(&server, &format!("doctor {} --write-test {}", flags.join(" "), chat(0))).await.with(0);
     assert!(well.out.contains("put back as it was") && well.out.contains("--credentials bearer"), "{well}");
     assert_people(&server, 2, "Bob");
+    server.take_only_route(wawp_contacts::Route::PutContact);
+    server.add_header("Allow", "");
+    desk.run_at(&server, "doctor").await.says("name a contact with --write-test to prove it.");
 }
 
 #[tokio::test]

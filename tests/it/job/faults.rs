@@ -51,6 +51,10 @@ async fn a_command_line_that_cannot_be_understood_is_refused_in_one_line() {
         ),
         (&["--tags", "Lead,Lead=VIP"], "--tags: "),
         (&["--instance", ""], "--instance: "),
+        (&["undo", "-1"], "\"-1\": give the number of a run; `runs` lists them"),
+        (&["undo", "0", "--yes"], "\"0\": give the number of a run"),
+        (&["runs", "last"], "\"last\": give the number of a run"),
+        (&["run", "no.plan"], "the plan no.plan: No such file or directory (os error 2)"),
         (
             &["--intake-only", "--ledger", "memory"],
             "--intake-only: a ledger in memory would lose the wishes; name a file",
@@ -99,6 +103,33 @@ async fn an_export_that_cannot_be_read_is_refused_before_anything_is_made() {
 }
 
 #[tokio::test]
+async fn a_cell_that_is_not_utf_8_costs_its_row_and_no_other() {
+    let (desk, server) = (Desk::new(), WawpServer::start().await);
+    fs::write(desk.path("crm.csv"), b"id,name,phone\n1,Ada,+12025550001\n2,Ren\xe9,+12025550002\n3,Cy,+12025550003\n")
+        .unwrap();
+    let run = desk.run_at(&server, "--refused refused.csv").await.with(3).says("2 added").says("1 row cannot be used");
+    run.says("line 3  2  the row is not UTF-8 in the column \"name\"; save the file as UTF-8");
+    for (n, name) in [(1, "Ada"), (3, "Cy")] {
+        server.assert_contact(&super::chat(n), name);
+    }
+    let refused = fs::read_to_string(desk.path("refused.csv")).unwrap();
+    assert!(refused.contains("\"2\",\"Ren\u{fffd}\",\"'+12025550002\","), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_in_utf_16_is_told_how_to_save_it_with_and_without_its_mark() {
+    let desk = Desk::new();
+    let text = "id,name,phone\r\n1,Ada,+12025550001\r\n";
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for bytes in [[&b"\xff\xfe"[..], &little].concat(), [&b"\xfe\xff"[..], &big].concat(), little, big] {
+        fs::write(desk.path("crm.csv"), bytes).unwrap();
+        let words = "crm.csv: the file is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)";
+        desk.run("plan --crm crm.csv").await.was_refused(words);
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_usable_ledger_is_refused_and_left_as_it_is() {
     let desk = Desk::with_people(1, "Bob");
     desk.write("notes.txt", "not a ledger, but dear to somebody\n");
@@ -131,6 +162,66 @@ async fn a_header_without_what_every_row_needs_is_told_the_names_to_use() {
         assert!(ended.err.contains(word), "{word}\n{ended}");
     }
     assert!(!ended.err.contains("mapping"), "the job takes none\n{ended}");
+}
+
+#[tokio::test]
+async fn an_export_in_place_of_a_kept_plan_is_told_its_flag() {
+    let desk = Desk::with_people(1, "Bob");
+    fs::create_dir(desk.path("folder")).unwrap();
+    desk.write("other.json", "{}");
+    for (file, words) in [
+        ("crm.csv", "crm.csv is no plan that `plan --out` has kept; make a new one, or name an export with --crm"),
+        ("folder", "the plan folder cannot be read: Is a directory"),
+        ("other.json", "other.json is no plan of this version (missing field"),
+    ] {
+        desk.run(&format!("run {file}")).await.was_refused(words);
+    }
+}
+
+#[tokio::test]
+async fn an_export_without_a_row_is_told_so_unless_it_is_one_of_changes() {
+    let desk = Desk::new();
+    desk.write("crm.csv", "id,name,phone\n");
+    desk.write("crm.jsonl", "\n");
+    for file in ["crm.csv", "crm.jsonl"] {
+        desk.run(&format!("plan --crm {file}"))
+            .await
+            .with(0)
+            .says(&format!("{file} holds no row; export it again if it should\n"));
+        let changes = desk.run(&format!("plan --changes --crm {file}")).await.with(0);
+        assert!(!changes.out.contains("holds no row"), "{changes}");
+        assert_eq!(desk.run(&format!("plan --json --crm {file}")).await.with(0).lines().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_is_no_ledger_until_a_run_makes_one_of_it() {
+    let desk = Desk::with_people(1, "Bob");
+    desk.write("empty", "");
+    for command in ["status", "parked", "runs", "refresh", "undo 1", "explain Bob"] {
+        desk.run(&format!("{command} --ledger empty"))
+            .await
+            .with(1)
+            .complains("there is no ledger empty; name that of the runs");
+    }
+    desk.run("plan --crm crm.csv --ledger empty").await.with(2);
+    assert_eq!((fs::metadata(desk.path("empty")).unwrap().len(), desk.files().len()), (0, 2));
+    desk.run("--crm crm.csv --rate 0 --ledger empty").await.with(0);
+    desk.run("status --ledger empty").await.with(0).says("1 in sync");
+}
+
+/// A file that is renamed to its place takes the place of a device too, where root runs the job; a pipe stands for it.
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_but_a_file_is_replaced_by_what_is_written() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let desk = Desk::with_people(1, "Bob");
+    assert!(std::process::Command::new("mkfifo").arg(desk.path("pipe")).status().unwrap().success());
+    for flags in ["run --report pipe", "run --refused pipe", "plan --out pipe", "runs 1 --report pipe"] {
+        desk.run(&format!("{flags} --crm crm.csv")).await.was_refused("pipe is not a regular file; name another one");
+    }
+    assert!(fs::metadata(desk.path("pipe")).unwrap().file_type().is_fifo());
+    assert_eq!(desk.files(), ["crm.csv", "pipe"]);
 }
 
 /// A device such as `/dev/null` would be made private for all by a job that root runs; a pipe stands for it.

@@ -98,6 +98,9 @@ async fn many_renames_stop_a_run_until_a_person_says_yes() {
     let stopped = desk.run_at(&server, "").await.with(1);
     assert!(stopped.err.starts_with("sync_job: stopped before the first call: 25 of 25 "), "{stopped}");
     assert!(stopped.err.contains("pass --yes to go on"), "{stopped}");
+    desk.run_at(&server, "--report stopped.html").await.with(1);
+    let page = std::fs::read_to_string(desk.path("stopped.html")).unwrap();
+    assert!(page.contains("switch the guardrails off for one run (<code>--yes</code>)"), "{page}");
     assert_eq!((stopped.err.lines().count(), server.calls().len()), (1, 25), "{stopped}");
     desk.run_at(&server, "--yes").await.with(0).says("25 renamed");
     assert_people(&server, 25, "Robert");

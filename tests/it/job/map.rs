@@ -36,6 +36,25 @@ async fn a_field_that_does_not_exist_is_told_which_do() {
 }
 
 #[tokio::test]
+async fn a_header_that_lacks_a_column_is_told_the_flag_that_names_it() {
+    let desk = Desk::new();
+    for (header, flag) in [
+        (
+            "id,name,Mobil",
+            "(phone, mobile, whatsapp, chat_id) was recognised among \"id\", \"name\", \"Mobil\"; \
+                           give the column one of these names, or pass --map mobile=Mobil",
+        ),
+        ("id,name,Handy", ", or pass --map phone=COLUMN"),
+        ("id,Fist Name,phone", ", or pass --map 'first=Fist Name'"),
+    ] {
+        desk.write("crm.csv", &format!("{header}\n7,Ada,+12025550001\n"));
+        let ended = desk.run("plan --crm crm.csv").await.with(1);
+        assert!(ended.err.trim_end().ends_with(flag), "{flag}\n{ended}");
+    }
+    desk.run("plan --crm crm.csv --map first=FistName").await.with(2).says("\"Ada\"");
+}
+
+#[tokio::test]
 async fn a_column_that_is_not_in_the_file_is_told_which_are() {
     let (desk, server) = (Desk::with_people(1, "Bob"), WawpServer::start().await);
     let words =

@@ -267,6 +267,18 @@ mod on_a_terminal {
     }
 
     #[tokio::test]
+    async fn what_a_doctor_finds_fits_its_width_too() {
+        let desk = Desk::new();
+        for width in [48, 60, 80, 132] {
+            let found =
+                desk.on_terminal(width, "doctor", &[]).await.with(0).says("flags --route update --credentials body");
+            found.fits(width.into());
+            let is_short = found.out.lines().all(|line| line.width() <= 60);
+            assert_eq!(is_short, width <= 60, "{found}");
+        }
+    }
+
+    #[tokio::test]
     async fn it_has_no_colours_where_nobody_wants_them() {
         let desk = Desk::with_people(2, "Bob");
         for env in [("NO_COLOR", "1"), ("TERM", "dumb")] {

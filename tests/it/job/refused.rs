@@ -80,6 +80,29 @@ async fn no_text_is_a_formula_for_a_spreadsheet() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_filled_in_and_handed_back_says_what_the_export_said() {
+    let (desk, server) = (Desk::new(), WawpServer::start().await);
+    desk.write("crm.csv", "id,name,phone\n=1,+Ann,none\n@2,-Bo,\n'=3,'+Cy,+12025550003 ext\n4,,+12025550004\n");
+    desk.run_at(&server, "plan --refused refused.csv").await.with(3);
+    let written = fs::read_to_string(desk.path("refused.csv")).unwrap();
+    let filled_in = [("none", "'+12025550001"), ("\"'-Bo\",\"\"", "\"'-Bo\",\"'+1 202-555-0002\""), (" ext", "")];
+    let filled_in = filled_in.into_iter().fold(written, |text, (old, new)| {
+        assert!(text.contains(old), "{old} in {text}");
+        text.replacen(old, new, 1)
+    });
+    desk.write("back.csv", &filled_in.replace("\"4\",\"\"", "\"4\",\"=Di\""));
+    desk.run_at(&server, "--crm back.csv").await.with(0).says("4 added");
+    for (n, name) in [(1, "+Ann"), (2, "-Bo"), (3, "+Cy"), (4, "=Di")] {
+        server.assert_contact(&super::chat(n), name);
+    }
+    for id in ["=1", "@2", "=3"] {
+        let mut job = desk.job(["explain", id]);
+        job.args(["--instance", server.instance().as_str()]);
+        super::end(job).await.with(0);
+    }
+}
+
+#[tokio::test]
 async fn a_file_with_semicolons_comes_back_with_semicolons() {
     let desk = Desk::new();
     desk.write("crm.csv", "id;name;phone\n1;\"Ada; Vane\";none\n2;Bo;+12025550002\n");
