@@ -252,7 +252,7 @@ impl Claim {
     }
 }
 
-/// Why a wish changed.
+/// Why a name has to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -269,10 +269,12 @@ pub enum Cause {
     Undo,
     /// A person saved another name on the phone, and the policy takes it over.
     Phone,
+    /// A person saved another name on the phone, and the policy writes ours again. Never the cause of a claim: see [`Record::cause`].
+    Drift,
 }
 
 impl Cause {
-    /// The word in reports: `new`, `name`, `stage`, `rules`, `undo`, `phone`.
+    /// The word in reports: `new`, `name`, `stage`, `rules`, `undo`, `phone`, `drift`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -282,6 +284,7 @@ impl Cause {
             Self::Rules => "rules",
             Self::Undo => "undo",
             Self::Phone => "phone",
+            Self::Drift => "drift",
         }
     }
 }
@@ -519,6 +522,14 @@ impl Record {
     pub fn wanted(&self) -> Option<&Wish> {
         let wish = self.sole_claim()?.wish.as_ref()?;
         Some(self.substitute.as_ref().filter(|substitute| substitute.stands_for(wish)).map_or(wish, |by| &by.wish))
+    }
+
+    /// Why the name that is [wanted](Self::wanted) has to be written; `None` if none is.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        let wish = self.wanted()?;
+        let is_sent = self.pushed.sent.as_ref().is_some_and(|sent| sent.wish.name == wish.name);
+        if is_sent && self.drifted().is_some() { Some(Cause::Drift) } else { Some(self.sole_claim()?.cause) }
     }
 
     /// The name that a person saved and that the CRM should learn of: it was taken over from the phone, or waits for a decision.

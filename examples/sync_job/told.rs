@@ -84,6 +84,10 @@ impl Meaning {
             Self::Renamed(Cause::Rules) => {
                 will("name", "names", "will change", "changed") + ", because the tags or the naming rules did"
             }
+            Self::Renamed(Cause::Drift) => {
+                will("name", "names", "will be written again", "written again")
+                    + ": somebody saved another one on the phone"
+            }
             Self::Renamed(Cause::Undo) => will("name", "names", "will be put back", "put back"),
             Self::Renamed(Cause::Phone) => will(
                 "name from the phone",

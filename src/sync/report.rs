@@ -117,7 +117,7 @@ impl Change {
             action: if before.is_some() { Action::Rename } else { Action::Create },
             before: before.map(Into::into),
             after: wish.name.full().to_owned(),
-            cause: claim.cause,
+            cause: record.cause()?,
             outcome,
         })
     }

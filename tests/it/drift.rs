@@ -12,7 +12,7 @@ use wawp_contacts::{
     ContactSync, ErrorKind,
     crm::CrmContact,
     naming::{Funnel, Naming},
-    record::{Drift, Edit, Hold, Park, Status},
+    record::{Cause, Drift, Edit, Hold, Park, Status},
     sync::{Guardrail, Guardrails, Progress, Retry},
 };
 
@@ -84,6 +84,23 @@ async fn rows_that_a_guardrail_stops_are_not_adopted() {
     let adoption = strict.adopt(all(people(2, "Bob"))).await.unwrap();
     assert!(matches!(adoption.intake.guardrail, Some(Guardrail::MissingRows { .. })), "{}", adoption.intake);
     assert_eq!(adoption.found, None);
+}
+
+/// A name that is written again says so, and not why it was written the first time.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_written_over_an_edit_is_told_as_that() {
+    for world in World::each().await {
+        world.run(people(2, "Ann")).await;
+        world.run(people(2, "Bob")).await;
+        world.book.edit(&chat(0), "Mum");
+        world.sync().refresh().await.unwrap();
+        let plan = world.plan(people(2, "Bob")).await;
+        let planned: Vec<_> = plan.changes.iter().map(|change| (change.before.as_deref(), change.cause)).collect();
+        assert_eq!(planned, [(Some("Mum"), Cause::Drift)]);
+        let report = world.run(people(2, "Cat")).await;
+        assert_eq!(report.summary.renamed, 2);
+        assert_eq!(world.record(0).await.cause(), Some(Cause::Name), "the CRM changed it");
+    }
 }
 
 /// Three contacts were sent; then somebody saves another name for the first of them.

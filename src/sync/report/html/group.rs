@@ -13,6 +13,8 @@ pub(super) enum Group {
     Name,
     TakenOver,
     Rules,
+    /// Names of ours over which somebody saved another one.
+    Again,
     New,
     /// Renames of which only the number is known.
     Other,
@@ -22,9 +24,19 @@ pub(super) enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 8] =
-        [Self::Stage, Self::Name, Self::TakenOver, Self::Rules, Self::FromPhone, Self::New, Self::Other, Self::PutBack];
-    pub(super) const RENAMES: [Self; 5] = [Self::Stage, Self::Name, Self::TakenOver, Self::Rules, Self::FromPhone];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Stage,
+        Self::Name,
+        Self::TakenOver,
+        Self::Rules,
+        Self::Again,
+        Self::FromPhone,
+        Self::New,
+        Self::Other,
+        Self::PutBack,
+    ];
+    pub(super) const RENAMES: [Self; 6] =
+        [Self::Stage, Self::Name, Self::TakenOver, Self::Rules, Self::Again, Self::FromPhone];
 
     pub(super) fn of(change: &Change) -> Self {
         match (change.action, change.cause) {
@@ -35,6 +47,7 @@ impl Group {
             (Action::Rename, Cause::Rules) => Self::Rules,
             (Action::Rename, Cause::Undo) => Self::PutBack,
             (Action::Rename, Cause::Phone) => Self::FromPhone,
+            (Action::Rename, Cause::Drift) => Self::Again,
         }
     }
 
@@ -67,6 +80,13 @@ impl Group {
                 ["to restyle", "restyled"],
                 ["Names to restyle", "Names restyled"],
                 "The naming rules changed: template, tags, placement or limit.",
+            ),
+            Self::Again => (
+                "name of the CRM",
+                "names of the CRM",
+                ["to write again", "written again"],
+                ["Names of the CRM to write again", "Names of the CRM written again"],
+                "Somebody saved another name on the phone. It is kept in the history.",
             ),
             Self::New => (
                 "",
