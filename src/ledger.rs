@@ -380,7 +380,7 @@ impl Write {
 
     /// Takes over what a staged write leaves to the one that replaces it.
     pub(crate) fn replaces(&mut self, before: Self) {
-        let Self { record, mut overwritten, unclaimed, absorbed, based_on } = before;
+        let Self { record, mut overwritten, unclaimed, based_on, .. } = before;
         overwritten.append(&mut self.overwritten);
         self.overwritten = overwritten;
         // What it was staged with is not what was stored.
@@ -392,7 +392,6 @@ impl Write {
                 self.unclaimed.push(crm_id);
             }
         }
-        self.absorbed = self.absorbed.take().or(absorbed);
     }
 }
 
@@ -493,8 +492,8 @@ pub trait Diff: fmt::Debug + Send {
 
     /// Stages records, in place of those staged before for the same chats.
     ///
-    /// A staged write keeps the `unclaimed` rows of those that it replaces, and their `absorbed` record unless it names another.
-    /// A record that is staged to be absorbed is not seen by the session any more.
+    /// A staged write keeps the `unclaimed` rows of those that it replaces. It absorbs nothing, whatever it says: records are joined by a
+    /// [commit](Ledger::commit).
     ///
     /// # Errors
     ///

@@ -82,7 +82,6 @@ macro_rules! ledger_contract {
                 an_unclaimed_row_is_nobodys_unless_it_was_taken
                 rows_that_compete_for_a_person_find_each_other
                 records_are_staged_under_their_aliases
-                an_absorbed_record_is_not_seen_any_more
                 absent_claims_are_listed_once_in_the_order_of_arrival
                 what_is_open_is_listed_as_the_session_sees_it
                 a_tally_counts_what_was_met_and_left_alone

@@ -170,9 +170,8 @@ impl ContactSync {
     async fn moved_on(&self, saved: &SavedPlan) -> Result<Vec<MovedOn>, SyncError> {
         let instance = self.book.instance();
         let written = saved.writes.iter().map(|write| (&write.record.chat, write.record.revision));
-        let absorbed = saved.writes.iter().filter_map(Write::absorbs).map(|(chat, revision)| (chat, *revision));
         let known: Vec<(&ChatId, u64)> =
-            written.chain(absorbed).chain(saved.due.iter().map(|(chat, revision)| (chat, *revision))).collect();
+            written.chain(saved.due.iter().map(|(chat, revision)| (chat, *revision))).collect();
         let planned: HashSet<&ChatId> = known.iter().map(|(chat, _)| *chat).collect();
         let mut moved = Vec::new();
         for page in known.chunks(CHUNK) {

@@ -103,7 +103,7 @@ impl Dice {
         record.pushed = self.pushed()?;
         record.seen = self.seen();
         record.status = self.status();
-        record.held = record.seen.as_ref().filter(|seen| seen.at.0 % 2 == 1).map(|seen| Held { since: seen.at });
+        record.held = self.one_in(3).then(|| Held { since: self.time() });
         Ok(())
     }
 

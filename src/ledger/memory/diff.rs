@@ -37,8 +37,6 @@ struct Staged {
     /// Who has a claim, where that is not who has it in the store.
     claims: BTreeMap<Box<str>, ChatId>,
     aliases: BTreeMap<ChatId, ChatId>,
-    /// Chats whose stored record is to be absorbed.
-    gone: BTreeSet<ChatId>,
     /// Claims, by arrival, that something was staged for.
     touched: BTreeSet<u64>,
 }
@@ -53,7 +51,6 @@ impl View<'_> {
     fn get(&self, chat: &ChatId) -> Option<Record> {
         match self.staged.writes.get(chat) {
             Some((_, write)) => Some(write.record.clone()),
-            None if self.staged.gone.contains(chat) => None,
             None => self.store.get(chat).cloned(),
         }
     }
@@ -78,21 +75,9 @@ impl Staged {
             // What is staged again keeps its place in the order of arrival.
             place = first;
             self.forget(&before.record);
-            let gone = before.absorbed.clone();
             write.replaces(before);
-            if let Some((gone, _)) = gone.filter(|gone| Some(gone) != write.absorbed.as_ref()) {
-                self.gone.remove(&gone);
-            }
         }
-        if let Some((absorbed, _)) = write.absorbs().cloned() {
-            if let Some((_, before)) = self.writes.remove(&absorbed) {
-                self.forget(&before.record);
-            }
-            if let Some(stored) = store.get(&absorbed) {
-                self.touch(store, stored.claims.iter().map(|claim| &claim.crm_id));
-            }
-            self.gone.insert(absorbed);
-        }
+        write.absorbed = None;
         self.touch(store, write.record.claims.iter().map(|claim| &claim.crm_id).chain(&write.unclaimed));
         for claim in &write.record.claims {
             let stored = store.claims.get(&claim.crm_id);

@@ -72,7 +72,6 @@ struct Progress {
     /// Staged records that are in sync and have a claim.
     staged_in_sync: u64,
     has_aliases: bool,
-    has_gone: bool,
     /// CRM ids of compared rows that have no claim and were not staged so far: of one batch at the most.
     fresh: HashSet<Box<str>>,
     /// The stored claims of the rows that were given out last, as of that version of the file: what is staged next is mostly about
@@ -205,9 +204,8 @@ impl Staged<'_> {
                 is_known: row.get(6)?,
                 body: text(0)?,
             };
-            let Rest { overwritten, unclaimed, absorbed, .. } = Rest::read(row, 2)?;
-            let absorbed = absorbed.filter(|(chat, _)| chat.as_str() != next.chat);
-            if self.excluded.contains(next.chat) || !writer.put(&next, &unclaimed, absorbed.as_ref(), self)? {
+            let Rest { overwritten, unclaimed, .. } = Rest::read(row, 2)?;
+            if self.excluded.contains(next.chat) || !writer.put(&next, &unclaimed, None, self)? {
                 lost.push(parse(row)?);
             } else {
                 writer.note(&overwritten)?;
@@ -218,15 +216,6 @@ impl Staged<'_> {
 
     /// Who gives up a claim of the record of a chat, which is stored at a revision.
     fn giver(&self, chat: &str, revision: u64, crm_id: &str) -> Result<Option<String>, Fault> {
-        let is_gone = "SELECT 1 FROM temp.gone WHERE chat = ?1";
-        // What was to absorb it may be staged no longer.
-        let absorbs = "SELECT chat FROM temp.staged WHERE json_extract(rest, '$.absorbed[0]') = ?1 AND chat <> ?1";
-        if self.connection.prepare_cached(is_gone)?.exists([chat])?
-            && let Some(giver) =
-                self.connection.prepare_cached(absorbs)?.query_row([chat], |row| row.get(0)).optional()?
-        {
-            return Ok(Some(giver));
-        }
         let staged = "SELECT body, revision FROM temp.staged WHERE chat = ?1";
         let record = self.connection.prepare_cached(staged)?.query_row([chat], read).optional()?;
         let is_left = |record: &Record| record.revision == revision && record.claim(crm_id).is_none();

@@ -17,8 +17,7 @@ pub(super) const FIRST_VERSION: i64 = 3;
 /// nothing, and holds the few too many in which a joined record was held. A claim is
 /// found by CRM id in the table, and in the order of arrival in its index; either has all columns, so that a comparison reads one
 /// of them only. A mark is one of a forgotten person's, who is named by one of the marks; there are some only once there is a salt.
-pub(super) const STEPS: &[&str] = &[
-    "
+pub(super) const STEPS: &[&str] = &["
 CREATE TABLE instance (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -104,11 +103,9 @@ CREATE TABLE forgotten (
     person BLOB NOT NULL,
     PRIMARY KEY (instance, mark)
 ) STRICT, WITHOUT ROWID;
-",
-    "
+
 CREATE INDEX contact_by_hand ON contact (instance, chat) WHERE instr(body, '\"held\":{') > 0;
-",
-];
+"];
 
 /// What a diff stages; in a file that the system deletes when the connection is closed. A staged row has what its row in `contact` will
 /// have, at the revision that the record was loaded at, and in `rest` what else its write has, if anything.
@@ -131,7 +128,6 @@ CREATE TEMP TABLE staged (
 
 CREATE TEMP TABLE staged_claim (crm_id TEXT PRIMARY KEY, chat TEXT, is_met INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TEMP TABLE staged_alias (alias TEXT PRIMARY KEY, chat TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TEMP TABLE gone (chat TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 ";
 
 #[cfg(test)]

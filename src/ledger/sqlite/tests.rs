@@ -76,7 +76,7 @@ async fn the_connection_is_durable_and_shared() {
         ("fullfsync", 1),
         ("checkpoint_fullfsync", 1),
         ("busy_timeout", 20_000),
-        ("user_version", 4),
+        ("user_version", 3),
     ] {
         assert_eq!(file.number(&format!("PRAGMA {pragma}")), value, "{pragma}");
     }

@@ -62,13 +62,7 @@ impl Progress {
         let chat = write.record.chat.clone();
         if let Some(before) = stage.view.staged(chat.as_str())? {
             self.forget(stage, &before.record)?;
-            if let Some((gone, _)) = before.absorbed.as_ref().filter(|_| write.absorbed.is_some()) {
-                stage.connection.prepare_cached("DELETE FROM temp.gone WHERE chat = ?1")?.execute([gone.as_str()])?;
-            }
             write.replaces(before);
-        }
-        if let Some((absorbed, _)) = write.absorbs() {
-            self.absorb(stage, absorbed)?;
         }
         for crm_id in &write.unclaimed {
             self.touch(stage, crm_id)?;
@@ -84,9 +78,9 @@ impl Progress {
                 self.has_aliases = true;
             }
         }
-        let Write { record, overwritten, unclaimed, absorbed, based_on } = write;
+        let Write { record, overwritten, unclaimed, based_on, .. } = write;
         let body = serde_json::to_string(&record)?;
-        let rest = Rest { overwritten, unclaimed, absorbed, based_on }.to_text()?;
+        let rest = Rest { overwritten, unclaimed, based_on }.to_text()?;
         let Next { chat, revision, state, at, is_known, body } = Next::of(&record, &body);
         stage.insert.execute(params![chat, revision.cast_signed(), state, at, is_known, body, rest])?;
         self.staged += 1;
@@ -107,22 +101,6 @@ impl Progress {
         }
         self.staged -= 1;
         self.staged_in_sync -= u64::from(is_settled(record));
-        Ok(())
-    }
-
-    fn absorb(&mut self, stage: &mut Stage<'_>, chat: &ChatId) -> Result<(), Fault> {
-        if let Some(before) = stage.view.staged(chat.as_str())? {
-            self.forget(stage, &before.record)?;
-            stage.connection.prepare_cached("DELETE FROM temp.staged WHERE chat = ?1")?.execute([chat.as_str()])?;
-        }
-        if let Some(stored) = stage.view.stored(chat)? {
-            for claim in &stored.claims {
-                self.touch(stage, &claim.crm_id)?;
-            }
-        }
-        let sql = "INSERT INTO temp.gone (chat) VALUES (?1) ON CONFLICT DO NOTHING";
-        stage.connection.prepare_cached(sql)?.execute([chat.as_str()])?;
-        self.has_gone = true;
         Ok(())
     }
 

@@ -20,8 +20,6 @@ pub(super) struct Rest {
     pub(super) overwritten: Vec<Overwritten>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) unclaimed: Vec<Box<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) absorbed: Option<(ChatId, u64)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) based_on: Vec<(Box<str>, RowDigest)>,
 }
@@ -39,8 +37,8 @@ impl Rest {
 
 /// Takes a staged write from a row that begins with `body, revision, rest`.
 pub(super) fn parse(row: &Row<'_>) -> Result<Write, Fault> {
-    let Rest { overwritten, unclaimed, absorbed, based_on } = Rest::read(row, 2)?;
-    Ok(Write { record: read(row)?, overwritten, unclaimed, absorbed, based_on })
+    let Rest { overwritten, unclaimed, based_on } = Rest::read(row, 2)?;
+    Ok(Write { record: read(row)?, overwritten, unclaimed, absorbed: None, based_on })
 }
 
 /// The records as a session sees them: the staged ones in place of the stored.
@@ -48,11 +46,9 @@ pub(super) struct View<'c> {
     instance: Option<i64>,
     pub(super) marks: Marks<'c>,
     has_staged: bool,
-    has_gone: bool,
     /// Whether any record has any, stored or staged.
     has_aliases: bool,
     staged: CachedStatement<'c>,
-    gone: CachedStatement<'c>,
     by_id: CachedStatement<'c>,
     by_chat: CachedStatement<'c>,
     alias: CachedStatement<'c>,
@@ -67,11 +63,9 @@ impl<'c> View<'c> {
             instance: progress.id,
             marks: Marks::new(connection, progress.id),
             has_staged: progress.staged > 0,
-            has_gone: progress.has_gone,
             has_aliases: progress.has_aliases
                 || connection.prepare_cached(sql)?.query_row([progress.id], |row| row.get(0))?,
             staged: connection.prepare_cached("SELECT body, revision, rest FROM temp.staged WHERE chat = ?1")?,
-            gone: connection.prepare_cached("SELECT 1 FROM temp.gone WHERE chat = ?1")?,
             by_id: connection.prepare_cached("SELECT body, revision, chat FROM contact WHERE id = ?1")?,
             by_chat: connection
                 .prepare_cached("SELECT body, revision FROM contact WHERE instance = ?1 AND chat = ?2")?,
@@ -84,7 +78,6 @@ impl<'c> View<'c> {
     /// Takes note of what was staged meanwhile.
     pub(super) fn look_again(&mut self, progress: &Progress) {
         self.has_staged = progress.staged > 0;
-        self.has_gone = progress.has_gone;
         self.has_aliases |= progress.has_aliases;
     }
 
@@ -99,11 +92,7 @@ impl<'c> View<'c> {
 
     /// Whether the stored record of a chat is not to be seen.
     pub(super) fn is_hidden(&mut self, chat: &ChatId) -> Result<bool, Fault> {
-        Ok((self.has_staged && self.staged.exists([chat.as_str()])?) || self.is_gone(chat.as_str())?)
-    }
-
-    fn is_gone(&mut self, chat: &str) -> Result<bool, Fault> {
-        Ok(self.has_gone && self.gone.exists([chat])?)
+        Ok(self.has_staged && self.staged.exists([chat.as_str()])?)
     }
 
     /// The record that has this chat, or else this alias.
@@ -117,9 +106,6 @@ impl<'c> View<'c> {
     pub(super) fn by_chat(&mut self, chat: &ChatId) -> Result<Option<Record>, Fault> {
         if let Some(write) = self.staged(chat.as_str())? {
             return Ok(Some(write.record));
-        }
-        if self.is_gone(chat.as_str())? {
-            return Ok(None);
         }
         self.stored(chat)
     }
@@ -172,15 +158,12 @@ impl<'c> View<'c> {
     fn by_id(&mut self, contact: i64) -> Result<Option<Record>, Fault> {
         let mut rows = self.by_id.query([contact])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        if !self.has_staged && !self.has_gone {
+        if !self.has_staged {
             return Ok(Some(read(row)?));
         }
         let chat: String = row.get(2)?;
         let stored = read(row)?;
         drop(rows);
-        if let Some(write) = self.staged(&chat)? {
-            return Ok(Some(write.record));
-        }
-        Ok(if self.is_gone(&chat)? { None } else { Some(stored) })
+        Ok(Some(self.staged(&chat)?.map_or(stored, |write| write.record)))
     }
 }
