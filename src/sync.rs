@@ -904,7 +904,10 @@ impl SyncError {
     /// What a ledger keeps of it: nobody's name or number.
     fn brief(&self) -> String {
         match self {
-            Self::MovedOn(moved) => format!("{} contacts have moved on since the plan was made", moved.len()),
+            Self::MovedOn(moved) => match moved.len() {
+                1 => "1 contact has moved on since the plan was made".into(),
+                more => format!("{more} contacts have moved on since the plan was made"),
+            },
             error => error.to_string(),
         }
     }

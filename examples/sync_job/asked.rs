@@ -206,7 +206,8 @@ impl<'a> Desk<'a> {
                 let (ids, shown) = (ids.join(", "), name(shown.as_deref()));
                 let shown = shown.text();
                 format!(
-                    "{ids} \"{shown}\": would be forgotten, with {rows} of the CRM and {overwritten} names in the history"
+                    "{ids} \"{shown}\": would be forgotten, with {rows} of the CRM and {} in the history",
+                    many(*overwritten as u64, "name", "names")
                 )
             }
             (true, true) => {
@@ -436,7 +437,8 @@ fn came_to(run: &RunRecord) -> String {
     let mut line = match (serde_json::from_value::<Summary>(summary.clone()), summary["read"].as_u64()) {
         (Ok(summary), _) => words::past(&summary),
         (_, Some(read)) => {
-            format!("{read} entries read, {} drifted, {} different", summary["drifted"], summary["different"])
+            let read = many(read, "entry", "entries");
+            format!("{read} read, {} drifted, {} different", summary["drifted"], summary["different"])
         }
         _ => plain(&summary.to_string()),
     };

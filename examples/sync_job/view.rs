@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, 
 use serde::Serialize;
 use serde_json::json;
 use wawp_contacts::{
-    ErrorKind,
+    ChatId, ErrorKind,
     client::doctor::{Diagnosis, Finding},
     record::Drift,
     sync::{Change, Notes, Outcome, PastRun, Plan, Progress, Refresh, Report, Summary, Undo},
@@ -27,6 +27,8 @@ use crate::{
 
 /// The version of the JSON Lines; grows when a field changes its meaning.
 const FORMAT: u32 = 1;
+/// How many contacts a line names.
+const FEW: usize = 3;
 
 pub(crate) struct View {
     is_json: bool,
@@ -309,19 +311,18 @@ impl View {
             });
             return print_line("summary", &summary);
         }
-        let names = match (by.is_some(), *restored) {
-            (true, 1) => "name is given back",
-            (true, _) => "names are given back",
-            (false, 1) => "name will be given back",
-            (false, _) => "names will be given back",
+        let names = match by {
+            Some(_) => many(*restored, "name is given back", "names are given back"),
+            None => many(*restored, "name will be given back", "names will be given back"),
         };
-        self.say_last(&format!(
-            "undo of run {run}: {} {names}, {} edited since stay, {} changed otherwise stay; {}",
-            count(*restored),
-            edited_since.len(),
-            superseded.len(),
-            many(calls, "call", "calls")
-        ));
+        let left = [
+            (edited_since, "that a person edited since stays", "that persons edited since stay"),
+            (superseded, "that changed otherwise stays", "that changed otherwise stay"),
+        ];
+        let left = left.into_iter().filter(|(chats, ..)| !chats.is_empty());
+        let left = left.map(|(chats, one, more)| many(chats.len() as u64, one, more) + ": " + &some_of(chats));
+        let parts: Vec<String> = [names].into_iter().chain(left).chain([many(calls, "call", "calls")]).collect();
+        self.say_last(&format!("undo of run {run}: {}", parts.join("; ")));
     }
 
     pub(crate) fn diagnosis(&self, diagnosis: &Diagnosis) {
@@ -399,4 +400,11 @@ pub(crate) fn print(text: &str) {
 /// Whoever reads may have gone away (`| head`); that is no reason to stop a sync half way.
 pub(crate) fn write_line(to: &mut impl Write, line: &str) {
     writeln!(to, "{line}").ok();
+}
+
+/// The first few of them.
+fn some_of(chats: &[ChatId]) -> String {
+    let more = chats.len().saturating_sub(FEW);
+    let few: Vec<String> = chats.iter().take(FEW).map(words::who).collect();
+    if more == 0 { few.join(", ") } else { format!("{} and {} more", few.join(", "), count(more as u64)) }
 }

@@ -316,11 +316,13 @@ impl Waiting {
 fn why(record: &Record, now: Timestamp) -> String {
     let substitute = record.substitute.as_ref().filter(|substitute| record.wanted() == Some(&substitute.wish));
     let until = "stays until the CRM wants another one, or the contact is released";
-    match (substitute.map(|substitute| substitute.source), record.status) {
-        (Some(Source::Undo { run }), Status::InSync) => {
-            format!("run {run} was undone: the name from before it {until}")
+    match (substitute, record.status) {
+        (Some(Substitute { wish, source: Source::Undo { run }, .. }), Status::InSync) => {
+            format!("run {run} was undone: {:?} {until}", wish.name.full())
         }
-        (Some(Source::Phone), Status::InSync) => format!("a person saved this name on the phone: it {until}"),
+        (Some(Substitute { source: Source::Phone, .. }), Status::InSync) => {
+            format!("a person saved this name on the phone: it {until}")
+        }
         _ => why_of(record, now),
     }
 }
@@ -395,7 +397,10 @@ fn happenings(record: &Record) -> Vec<Happening> {
     if let Some(flips) = &pushed.flips {
         tell(
             Some(flips.since),
-            format!("somebody saved {:?} over ours for the first of {} times", flips.name, flips.times),
+            match flips.times {
+                1 => format!("somebody saved {:?} over ours", flips.name),
+                times => format!("somebody saved {:?} over ours, and {times} times since then in all", flips.name),
+            },
         );
     }
     if let Some(seen) = &record.seen {

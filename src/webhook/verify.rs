@@ -430,7 +430,9 @@ impl<B: AsRef<[u8]>> Verified<B> {
     pub fn parse(&self) -> Result<Vec<Event>, ParseError> {
         let mut events = self.provider.parse(self.body())?;
         if !self.accounts.is_empty() {
-            events.iter_mut().for_each(|event| self.bind(event));
+            for event in &mut events {
+                self.bind(event);
+            }
         }
         Ok(events)
     }

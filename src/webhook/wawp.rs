@@ -108,7 +108,10 @@ fn read_event(envelope: &Envelope<'_>, sink: &mut Sink) {
     let at = envelope.timestamp.text().and_then(|text| time::millis(&text));
     let mut item = sink.item(&event).at(at).id(envelope.id);
     match &*event {
-        "message" | "message.any" => read_message(&payload.read(), person(envelope.me.read::<Me<'_>>().id), &mut item),
+        "message" | "message.any" => {
+            let me = person(envelope.me.read::<Me<'_>>().id).ok();
+            read_message(&payload.read(), me.as_ref(), &mut item);
+        }
         "label.upsert" => item.settle(label_defined(&payload.read())),
         "label.deleted" => item.settle(label_retired(&payload.read())),
         "label.chat.added" => item.settle(chat_label(&payload.read(), true)),
@@ -124,9 +127,9 @@ fn is_unrelated(event: &str) -> bool {
     FAMILIES.iter().any(|family| event.starts_with(family))
 }
 
-fn read_message(message: &Message<'_>, me: Result<ChatId, Reason>, item: &mut Item<'_>) {
+fn read_message(message: &Message<'_>, me: Option<&ChatId>, item: &mut Item<'_>) {
     let sender = person(message.from);
-    if message.from_me.is_true() || (sender.is_ok() && sender == me) {
+    if message.from_me.is_true() || sender.as_ref().is_ok_and(|sender| Some(sender) == me) {
         return item.ignore(Reason::OwnMessage);
     }
     let data: EngineData<'_> = message.data.read();

@@ -545,7 +545,7 @@ async fn a_person_is_forgotten_once_somebody_says_yes_and_stays_out_until_allowe
     desk.write("crm.csv", &people(3, "Rob"));
     desk.run_at(&server, "").await.with(0);
     let shown = desk.ask(&server, &["forget", "crm-1"]).await.with(1);
-    let shown = shown.says("+1 202-555-0001 \"Rob 1\": would be forgotten, with row crm-1 of the CRM and 1 names");
+    let shown = shown.says("+1 202-555-0001 \"Rob 1\": would be forgotten, with row crm-1 of the CRM and 1 name");
     shown.complains("nothing was forgotten yet; pass --yes");
     assert_eq!(desk.ask_json(&server, &["forget", "crm-1"], 1).await["forgotten"], false);
     desk.ask(&server, &["explain", "crm-1"]).await.with(0);
