@@ -400,6 +400,8 @@ pub enum Reason {
     OwnMessage,
     /// Neither a name nor a label changed.
     Unchanged,
+    /// The body has more items than any provider sends, and more than it has room for.
+    TooMany,
     /// It is about an account that the verifier's secret [does not speak for](super::Verifier::for_accounts).
     OtherAccount,
 }
@@ -417,6 +419,7 @@ impl Reason {
             Self::NoName => "no_name",
             Self::OwnMessage => "own_message",
             Self::Unchanged => "unchanged",
+            Self::TooMany => "too_many",
             Self::OtherAccount => "other_account",
         }
     }

@@ -24,6 +24,11 @@ impl<'a> Node<'a> {
         serde_json::from_slice(body).map_err(|_| ParseError)
     }
 
+    /// How many bytes it has.
+    pub(super) fn size(self) -> usize {
+        self.raw().len()
+    }
+
     fn raw(self) -> &'a str {
         self.0.map_or("null", RawValue::get)
     }

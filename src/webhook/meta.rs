@@ -120,7 +120,7 @@ struct Profile<'a> {
 
 pub(super) fn parse(body: Node<'_>) -> Vec<Event> {
     let payload: Payload<'_> = body.read();
-    let mut sink = Sink::default();
+    let mut sink = Sink::of(body);
     match payload.object.text().as_deref() {
         Some("whatsapp_business_account") => {
             payload.entry.items().into_iter().for_each(|entry| read_entry(&entry.read(), &mut sink));

@@ -8,10 +8,17 @@ use crate::ChatId;
 /// How many bytes of an id or a name are read. Nothing in a body may cost more than its share of it.
 const LONGEST: usize = 1_024;
 
+/// How many events a body of any size may have: Meta's have 1,000 at the most.
+const MOST_EVENTS: usize = 1_000;
+/// How many bytes of a larger body there are for each event.
+const LEAST_SIZE: usize = 24;
+
 /// The events of one payload so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sink {
     events: Vec<Event>,
+    /// How many events there may be.
+    most: usize,
     account: Option<Account>,
     /// How many events each of the provider's ids has: a body may have several items of one id.
     parts: HashMap<Box<str>, u32>,
@@ -27,6 +34,12 @@ pub(super) struct Item<'s> {
 }
 
 impl Sink {
+    /// For the events of a body: so many as no provider sends, and no more than its size can pay for.
+    pub(super) fn of(body: Node<'_>) -> Self {
+        let most = MOST_EVENTS.max(body.size() / LEAST_SIZE);
+        Self { events: Vec::new(), most, account: None, parts: HashMap::new() }
+    }
+
     /// Says whose events follow.
     pub(super) fn account(&mut self, account: Option<Account>) {
         self.account = account;
@@ -43,6 +56,13 @@ impl Sink {
             self.item("").ignore(Reason::Malformed);
         }
         self.events
+    }
+
+    fn push(&mut self, at: Option<SystemTime>, key: Option<DedupeKey>, what: AddressBookEvent) {
+        let (events, account) = (&mut self.events, self.account.clone());
+        // Doubling would cost a large body several times its own size.
+        events.reserve_exact(if events.len() == events.capacity() { events.len() / 4 + 4 } else { 0 });
+        events.push(Event { account, at, key, what });
     }
 
     fn last_ignored(&mut self) -> Option<(Reason, &str, &mut usize)> {
@@ -68,15 +88,15 @@ impl<'s> Item<'s> {
     }
 
     pub(super) fn emit(&mut self, what: AddressBookEvent) {
+        if self.sink.events.len() >= self.sink.most {
+            return self.ignore(Reason::TooMany);
+        }
         let key = self.id.as_deref().map(|id| {
             let parts = self.sink.parts.entry(id.into()).or_default();
             *parts += 1;
             DedupeKey::new(id, *parts - 1)
         });
-        let events = &mut self.sink.events;
-        // Doubling would cost a large body several times its own size.
-        events.reserve_exact(if events.len() == events.capacity() { events.len() / 4 + 4 } else { 0 });
-        events.push(Event { account: self.sink.account.clone(), at: self.at, key, what });
+        self.sink.push(self.at, key, what);
     }
 
     /// Says both ids of a person, if both are known.
@@ -89,14 +109,11 @@ impl<'s> Item<'s> {
     /// Notes that the item means nothing; a run of such items is one event, so that rubbish takes no room.
     pub(super) fn ignore(&mut self, reason: Reason) {
         let word = self.event.char_indices().nth(64).map_or(self.event, |(end, _)| &self.event[..end]);
-        if self.id.is_none() {
-            self.at = None;
-            match self.sink.last_ignored() {
-                Some((last, event, count)) if (last, event) == (reason, word) => return *count += 1,
-                _ => {}
-            }
+        let is_full = self.sink.events.len() >= self.sink.most;
+        match self.sink.last_ignored() {
+            Some((last, event, count)) if (last, event) == (reason, word) || is_full => *count += 1,
+            _ => self.sink.push(None, None, AddressBookEvent::Ignored { reason, event: word.into(), count: 1 }),
         }
-        self.emit(AddressBookEvent::Ignored { reason, event: word.into(), count: 1 });
     }
 
     /// Notes the event that the item means, or why it means none.

@@ -93,7 +93,7 @@ struct Session<'a> {
 }
 
 pub(super) fn parse(body: Node<'_>) -> Vec<Event> {
-    let mut sink = Sink::default();
+    let mut sink = Sink::of(body);
     if body.is_object() {
         read_event(&body.read(), &mut sink);
     }

@@ -94,7 +94,7 @@ pub(super) fn parse(body: Node<'_>) -> Vec<Event> {
     let method = kind.event.text().or_else(|| kind.method.text()).unwrap_or_default();
     let subject = kind.subject.text().unwrap_or_default();
     let event = format!("{subject}.{method}");
-    let mut sink = Sink::default();
+    let mut sink = Sink::of(body);
     sink.account(account(Account::WhapiChannel, payload.channel_id));
     let mut each = |items: Node<'_>, meaning: fn(Node<'_>) -> Result<What, Reason>| {
         items.items().into_iter().for_each(|item| sink.item(&event).settle(meaning(item)));

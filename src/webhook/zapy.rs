@@ -46,7 +46,7 @@ pub(super) fn parse(body: Node<'_>) -> Vec<Event> {
     let payload: Payload<'_> = body.read();
     let data: Data<'_> = payload.data.read();
     let event = payload.event.text().unwrap_or_default();
-    let mut sink = Sink::default();
+    let mut sink = Sink::of(body);
     sink.account(account(Account::ZapyInstance, payload.instance));
     let mut item = sink.item(&event).at(data.timestamp.text().and_then(|text| time::iso8601(&text)));
     match &*event {
