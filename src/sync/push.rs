@@ -346,6 +346,7 @@ impl Pusher {
         let Some(chat) = self.run.trial.canary().cloned() else { return Ok(true) };
         self.finish_saving().await?;
         let due = self.run.stored(&chat).await?.and_then(|record| record.status.due_at());
+        let due = due.filter(|_| !self.run.is_given_up(&chat));
         if due.is_none() {
             self.run.trial.choose_again();
         }
@@ -355,11 +356,9 @@ impl Pusher {
     /// When something is to be done next.
     async fn next(&mut self) -> Result<Option<Timestamp>, SyncError> {
         let check = self.checks.front().map(|check| self.run.now().after(check.wait()));
-        let due = match self.run.trial.canary() {
-            Some(_) if check.is_some() => None,
-            Some(chat) => self.run.stored(chat).await?.map(|record| record.status.due_at().unwrap_or_default()),
-            None => self.run.next_due().await?.map(|due| due.max(self.run.spent_until().unwrap_or_default())),
-        };
+        let is_on_trial = check.is_some() && self.run.trial.canary().is_some();
+        let due = if is_on_trial { None } else { self.run.next_turn().await? };
+        let due = due.map(|due| due.max(self.run.spent_until().unwrap_or_default()));
         Ok(check.into_iter().chain(due).min())
     }
 

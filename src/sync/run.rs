@@ -571,11 +571,18 @@ impl Run {
     }
 
     /// Whether other lanes have made something due that this run could push, had it not given its lease back.
-    pub(super) async fn has_more(&self) -> Result<bool, SyncError> {
+    pub(super) async fn has_more(&mut self) -> Result<bool, SyncError> {
         if self.is_stopped() || self.gate.passage(self.now()) != Passage::Free || self.spent_until().is_some() {
             return Ok(false);
         }
-        Ok(self.next_due().await?.is_some_and(|due| due <= self.now()))
+        Ok(self.next_turn().await?.is_some_and(|due| due <= self.now()))
+    }
+
+    /// When the next contact can be called: as long as one is on trial, it alone.
+    pub(super) async fn next_turn(&mut self) -> Result<Option<Timestamp>, SyncError> {
+        let Some(canary) = self.trial.canary() else { return self.next_due().await };
+        // One that is due no more makes room for another.
+        Ok(Some(self.stored(canary).await?.and_then(|record| record.status.due_at()).unwrap_or_default()))
     }
 
     /// Which due records the run would call for, and which it would leave due.
