@@ -624,13 +624,11 @@ impl ContactSync {
         // Whoever pushed when the rows were taken in may have ended before they took effect.
         if run.recorder.notes.pushed_by.is_some() && run.has_more().await? {
             run.lease().await?;
-            if run.lease.is_some()
-                && let Some(guardrail) = self.check_account(&mut run).await?
-            {
-                return Ok((run, Some(guardrail)));
-            }
-            if run.is_other_account {
-                run.change_all(&mut Store::Ledger, &Event::AccountChanged).await?;
+            if run.lease.is_some() {
+                if let Some(guardrail) = self.heed_account(&mut run, &mut Store::Ledger).await? {
+                    return Ok((run, Some(guardrail)));
+                }
+                self.keep_state(&mut run).await?;
             }
         }
         while run.lease.is_some() {
@@ -716,8 +714,8 @@ impl ContactSync {
                 return Ok(Some(guardrail));
             }
             let mut store = Store::Staged(&mut *diff);
-            if run.is_other_account {
-                run.change_all(&mut store, &Event::AccountChanged).await?;
+            if let Some(guardrail) = self.heed_account(run, &mut store).await? {
+                return Ok(Some(guardrail));
             }
             impact.found = run.look(&mut store, before.summary.calls).await?;
             if run.is_other_account {
@@ -773,15 +771,18 @@ impl ContactSync {
         Ok(counted)
     }
 
-    /// Whether another account is behind the instance than the one whose names the ledger knows.
-    async fn check_account(&self, run: &mut Run) -> Result<Option<Guardrail>, SyncError> {
-        let found = run.look_at_account().await?;
-        let known = run.state.account.clone();
-        let is_other = found.is_some() && known.is_some() && found != known;
-        (run.account, run.is_other_account) = (found, is_other);
-        match (known, &run.account) {
-            (Some(known), Some(found)) if is_other && !self.guardrails.allows_other_account() => {
-                Ok(Some(Guardrail::OtherAccount { known, found: found.clone() }))
+    /// Finds out, once in a run, whether another account is behind the instance than the one whose names the ledger knows. If that
+    /// is allowed, nothing counts any more of what is known of the address book.
+    async fn heed_account(&self, run: &mut Run, store: &mut Store<'_>) -> Result<Option<Guardrail>, SyncError> {
+        if run.account.is_some() {
+            return Ok(None);
+        }
+        run.account = run.look_at_account().await?;
+        let (Some(known), Some(found)) = (run.state.account.clone(), run.account.clone()) else { return Ok(None) };
+        run.is_other_account = known != found;
+        if run.is_other_account {
+            if !self.guardrails.allows_other_account() {
+                return Ok(Some(Guardrail::OtherAccount { known, found }));
             }
             _ => Ok(None),
         }

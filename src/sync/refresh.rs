@@ -14,7 +14,6 @@ use super::{
 use crate::{
     ErrorKind,
     crm::{CrmContact, Feed, RowError},
-    record::Event,
 };
 
 /// By what share of an interval reads are moved to and fro, so that those of many instances do not come at once.
@@ -149,11 +148,8 @@ impl ContactSync {
         run.lease().await?;
         let mut found = Refresh { run: number, ..Refresh::default() };
         if run.lease.is_some() {
-            found.guardrail = self.check_account(&mut run).await?;
+            found.guardrail = self.heed_account(&mut run, &mut Store::Ledger).await?;
             if found.guardrail.is_none() {
-                if run.is_other_account {
-                    run.change_all(&mut Store::Ledger, &Event::AccountChanged).await?;
-                }
                 run.heed_policy(&mut Store::Ledger).await?;
                 run.looked.adopts = adopts;
                 found.complete = run.look_at_book(&mut Store::Ledger).await?.is_some();

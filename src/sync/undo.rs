@@ -100,7 +100,7 @@ impl ContactSync {
         run.heed_policy(&mut Store::Staged(&mut *diff)).await?;
         run.lease().await?;
         if run.lease.is_some() {
-            if let Some(guardrail) = self.check_account(run).await? {
+            if let Some(guardrail) = self.heed_account(run, &mut Store::Staged(&mut *diff)).await? {
                 return Ok((Undo::default(), Some(guardrail)));
             }
             run.look_at_book(&mut Store::Staged(&mut *diff)).await?;
