@@ -130,14 +130,25 @@ impl Pusher {
     pub(super) async fn push(mut run: Run) -> Result<Run, SyncError> {
         let held = run.lease.take();
         run.lease = held.as_ref().map(|lease| Lease::new(lease.instance.clone(), lease.fence));
-        let task = tokio::spawn(Self::new(run).drain().in_current_span());
+        let task = tokio::spawn(Self::new(run).drain_or_give_up().in_current_span());
         let _ended = EndedWithRun(task.abort_handle());
         let mut run: Run = joined(task.await)?;
         run.lease = held;
         Ok(run)
     }
 
-    async fn drain(mut self) -> Result<Run, SyncError> {
+    async fn drain_or_give_up(mut self) -> Result<Run, SyncError> {
+        let ended = self.drain().await;
+        if ended.is_err() {
+            // Whatever is under way stays in doubt.
+            self.saving = None;
+            self.flights.abort_all();
+            self.run.give_up().await;
+        }
+        ended.map(|()| self.run)
+    }
+
+    async fn drain(&mut self) -> Result<(), SyncError> {
         self.run.note_dead_runs().await?;
         self.run.resolve_held().await?;
         loop {
@@ -158,7 +169,7 @@ impl Pusher {
                 }
                 if !self.rest().await? {
                     self.checks.drain(..).for_each(|check| self.run.recorder.change(check.change));
-                    return Ok(self.run);
+                    return Ok(());
                 }
                 continue;
             }

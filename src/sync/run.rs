@@ -399,6 +399,14 @@ impl Run {
         Schedule::of(calls, self.sync.daily.as_ref(), &budget, self.sync.book.pace().interval(), self.now())
     }
 
+    /// The run ends because the ledger failed. What that still takes is not lost: what was done, and calls that were counted and not
+    /// made.
+    pub(super) async fn give_up(&mut self) {
+        // Why the run ends is known already.
+        drop(self.write_lines().await);
+        drop(self.allot(0).await);
+    }
+
     pub(super) async fn release(&mut self) -> Result<(), SyncError> {
         if self.allotment.left > 0 {
             self.allot(0).await?;

@@ -101,7 +101,8 @@ impl Run {
         if self.recorder.lines.count < PIECE { Ok(()) } else { self.write_lines().await }
     }
 
-    async fn write_lines(&mut self) -> Result<(), SyncError> {
+    /// Writes down the lines that are not yet.
+    pub(in crate::sync) async fn write_lines(&mut self) -> Result<(), SyncError> {
         if self.recorder.lines.count > 0 {
             let lines = self.recorder.lines.take();
             self.sync.ledger.append_report(self.sync.book.instance(), self.number, &lines).await?;
