@@ -369,8 +369,8 @@ impl ContactSync {
         self
     }
 
-    /// Sets of how many of the last runs the ledger keeps the report; 100 by default. The counts of older ones stay. See
-    /// [`report_of`](Self::report_of).
+    /// Sets of how many of the last runs the ledger keeps the report; 100 by default. The counts of older ones stay, and reads of the
+    /// address book, which have no report, do not count. See [`report_of`](Self::report_of).
     #[must_use]
     pub fn keep_reports(mut self, runs: u64) -> Self {
         self.keep_reports = runs;
@@ -555,8 +555,8 @@ impl ContactSync {
             }
         };
         let mut ended = self.ledger.end_run(instance, run, self.clock.now(), &brief).await;
-        if ended.is_ok() && run > self.keep_reports {
-            ended = self.ledger.drop_reports(instance, run - self.keep_reports).await;
+        if ended.is_ok() {
+            ended = self.ledger.keep_reports(instance, self.keep_reports).await;
         }
         match ended {
             Err(error) if result.is_ok() => Err(error.into()),

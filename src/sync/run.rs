@@ -232,8 +232,8 @@ impl Run {
 
     /// Notes which runs of late never came to their end. None of them pushes any more, now that this one does.
     pub(super) async fn note_dead_runs(&mut self) -> Result<(), SyncError> {
-        let runs = self.sync.ledger.runs(self.sync.book.instance(), RUNS).await?;
-        let dead = runs.into_iter().filter(|run| run.ended.is_none() && run.run != self.number);
+        let runs = self.sync.ledger.open_runs(self.sync.book.instance(), RUNS).await?;
+        let dead = runs.into_iter().filter(|run| run.run != self.number);
         self.dead = dead.map(|run| run.run).collect();
         Ok(())
     }

@@ -183,8 +183,7 @@ impl ContactSync {
     /// Fails if the ledger does.
     pub async fn report_of(&self, run: u64) -> Result<Option<PastRun>, SyncError> {
         let instance = self.book.instance();
-        let runs = self.ledger.runs(instance, usize::MAX).await?;
-        let Some(record) = runs.into_iter().find(|known| known.run == run) else { return Ok(None) };
+        let Some(record) = self.ledger.run(instance, run).await? else { return Ok(None) };
         let (mut changes, mut open, mut refusals, mut notes) = (Vec::new(), Vec::new(), Vec::new(), Notes::default());
         let mut rest = None;
         for piece in self.ledger.report(instance, run).await? {
