@@ -1,14 +1,12 @@
 //! Reads of the whole address book that write no name: what others saved since, and what was there on the first day.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use futures_util::{Stream, stream::unfold};
 use serde::Serialize;
-use tokio::sync::watch;
 
 use super::{
-    ContactSync, Guardrail, Report, SyncError,
-    report::Recorder,
+    ContactSync, Ending, Guardrail, Report, SyncError,
     run::{Run, Store},
 };
 use crate::{
@@ -130,23 +128,13 @@ impl ContactSync {
     }
 
     async fn read_book(&self, adopts: bool) -> Result<Refresh, SyncError> {
-        let instance = self.book.instance();
-        let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
-        tracing::info!(%instance, run = number, adopts, "read begins");
-        let result = Box::pin(self.read_whole(number, adopts)).await;
-        let result = result.map(|found| {
-            let brief = serde_json::to_string(&found).unwrap_or_default();
-            (found, brief)
-        });
-        self.end_run(number, result).await
+        self.until(|stop| self.record_run(stop, |run| self.read_whole(run, adopts)), pending()).await
     }
 
-    async fn read_whole(&self, number: u64, adopts: bool) -> Result<Refresh, SyncError> {
-        let (_tell, stop) = watch::channel(false);
-        let mut run = Run::begin(self, stop, Recorder::of_run(self.observer.clone()), number).await?;
+    async fn read_whole(&self, mut run: Run, adopts: bool) -> Result<Refresh, SyncError> {
         run.correct_clock().await?;
         run.lease().await?;
-        let mut found = Refresh { run: number, ..Refresh::default() };
+        let mut found = Refresh { run: run.number, ..Refresh::default() };
         if run.lease.is_some() {
             found.guardrail = self.heed_account(&mut run, &mut Store::Ledger).await?;
             if found.guardrail.is_none() {
@@ -163,5 +151,11 @@ impl ContactSync {
         (found.gate, found.hint) = (run.gate.reason(), run.gate.hint().map(Into::into));
         found.pushed_by = run.recorder.notes.pushed_by.take();
         Ok(found)
+    }
+}
+
+impl Ending for Refresh {
+    fn brief(&mut self, _: Duration) -> String {
+        serde_json::to_string(self).unwrap_or_default()
     }
 }

@@ -28,7 +28,9 @@ use crate::{
 
 /// How many records are listed at once.
 const CHUNK: usize = 512;
-/// Among how many runs those are looked for that died.
+/// How many contacts of an undo are looked through first for those that are due.
+const STRIDE: usize = 16;
+/// Of how many runs it is known at the most that they died.
 const RUNS: usize = 100;
 /// What the owner of a lease ends with that is taken for a plan: it reads, and calls nobody.
 const PLANS: &str = " (plan)";
@@ -62,7 +64,7 @@ pub(super) struct Run {
     /// Whether it carries out what was staged, or nothing.
     pub(super) is_exact: bool,
     /// The contacts that an undo is about; `None` for all.
-    pub(super) only: Option<BTreeSet<ChatId>>,
+    pub(super) only: Option<Only>,
     /// What happened to the whole instance, in records that have not taken effect yet.
     staged: Vec<Event>,
     /// Runs that never came to their end.
@@ -78,6 +80,20 @@ pub(super) struct Run {
     /// Whether it was found out what helps against this closing of the gate.
     is_closing_noted: bool,
     pub(super) trial: Trial,
+}
+
+/// The contacts that an undo is about, in the order of chats.
+#[derive(Default)]
+pub(super) struct Only {
+    chats: Vec<ChatId>,
+    /// The place before which none was due when that was last asked: the search for those that are goes on from here, and round.
+    from: usize,
+}
+
+impl Only {
+    pub(super) fn new(chats: BTreeSet<ChatId>) -> Self {
+        Self { chats: chats.into_iter().collect(), from: 0 }
+    }
 }
 
 /// Update calls that are counted in the ledger and not made yet.
@@ -324,22 +340,28 @@ impl Run {
 
     /// Whether the run is about a contact: an undo is about those alone that it gives a name back.
     pub(super) fn concerns(&self, chat: &ChatId) -> bool {
-        self.only.as_ref().is_none_or(|only| only.contains(chat))
+        self.only.as_ref().is_none_or(|only| only.chats.binary_search(chat).is_ok())
     }
 
-    /// Finds contacts that are due by a moment, whom the run is about.
-    pub(super) async fn due(&self, by: Timestamp, limit: usize) -> Result<Vec<Record>, SyncError> {
+    /// Finds contacts that are due by a moment, whom the run is about; so many of an undo's that are the next, in whatever order.
+    pub(super) async fn due(&mut self, by: Timestamp, limit: usize) -> Result<Vec<Record>, SyncError> {
         let (ledger, instance) = (&self.sync.ledger, self.sync.book.instance());
-        let Some(only) = &self.only else {
+        let Some(Only { chats, from }) = &mut self.only else {
             return Ok(ledger.fetch(instance, Query::Due { by, limit }).await?);
         };
-        let (only, mut due) = (only.iter().cloned().collect::<Vec<ChatId>>(), Vec::new());
-        for chats in only.chunks(CHUNK) {
-            let records = ledger.fetch(instance, Query::Chats(chats)).await?;
-            due.extend(records.into_iter().filter(|record| record.status.due_at().is_some_and(|at| at <= by)));
-            if due.len() >= limit {
-                break;
+        // What is done is passed over in strides, so that it costs little to come back to the next one that is not.
+        let (mut due, mut passed, mut stride) = (Vec::new(), 0, limit.clamp(STRIDE, CHUNK));
+        let first = *from;
+        while passed < chats.len() && due.len() < limit {
+            let begin = (first + passed) % chats.len();
+            let end = chats.len().min(begin + stride.min(chats.len() - passed));
+            let found = ledger.fetch(instance, Query::Chats(&chats[begin..end])).await?;
+            let is_first = due.is_empty();
+            due.extend(found.into_iter().filter(|record| record.status.due_at().is_some_and(|at| at <= by)));
+            if is_first {
+                *from = begin;
             }
+            (passed, stride) = (passed + end - begin, CHUNK.min(stride * 2));
         }
         due.sort_by_key(|record| record.status.due_at());
         Ok(due)
@@ -565,8 +587,10 @@ impl Run {
     }
 
     /// When the next contact is due that was not given up.
-    pub(super) async fn next_due(&self) -> Result<Option<Timestamp>, SyncError> {
-        let records = self.due(Timestamp::MAX, 1 + self.given_up_count()).await?;
+    pub(super) async fn next_due(&mut self) -> Result<Option<Timestamp>, SyncError> {
+        // Those of an undo are not found in the order of their time.
+        let limit = if self.only.is_some() { usize::MAX } else { 1 + self.given_up_count() };
+        let records = self.due(Timestamp::MAX, limit).await?;
         let open = records.iter().find(|record| !self.is_given_up(&record.chat));
         Ok(open.and_then(|record| record.status.due_at()))
     }
