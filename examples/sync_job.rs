@@ -97,6 +97,7 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
     }
     let stop = match args.command {
         Command::Run { .. } => Stop::at_first_signal(Arc::clone(&view))?,
+        Command::Undo { .. } if args.yes => Stop::at_first_signal(Arc::clone(&view))?,
         // The others leave nothing half done.
         _ => Stop::never(),
     };
@@ -127,7 +128,7 @@ async fn job(args: &Args) -> Result<u8, AnyError> {
         .daily(daily);
     let job = Job { args, view: &view, sync, policy, paper };
     match (args.command.clone(), rows) {
-        (Command::Undo { run }, _) => job.undo(run).await,
+        (Command::Undo { run }, _) => job.undo(run, &stop).await,
         (Command::Run { .. }, None) => job.run_kept(&stop).await,
         (_, None) => job.refresh().await,
         (command, Some(rows)) => {
@@ -246,18 +247,18 @@ impl Job<'_> {
     }
 
     /// Takes a run back, once a person has seen what that would do.
-    async fn undo(&self, run: u64) -> Result<u8, AnyError> {
+    async fn undo(&self, run: u64, stop: &Stop) -> Result<u8, AnyError> {
         if !self.args.yes {
             let (undo, plan) = self.sync.plan_undo(run).await?;
             self.view.planned_undo(run, &undo, &plan);
             self.paper.write_page(plan.page().undoing(run))?;
             return Err(format!("nothing was written yet; pass --yes to undo run {run}").into());
         }
-        let (undo, report) = self.sync.undo(run).await?;
+        let (undo, report) = self.sync.undo_until(run, stop.told()).await?;
         self.view.undo(run, &undo, &report);
         self.paper.write_page(report.page().undoing(run))?;
         self.check_report(&report)?;
-        Ok(if needs_person(&report, self.args) { 3 } else { 0 })
+        Ok(if report.stopped || needs_person(&report, self.args) { 3 } else { 0 })
     }
 }
 

@@ -193,6 +193,20 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Fails if the store does.
     async fn runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError>;
 
+    /// Finds one run of an instance.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn run(&self, instance: &InstanceId, run: u64) -> Result<Option<RunRecord>, LedgerError>;
+
+    /// Lists the last runs of an instance that have no end: they are under way or died; newest first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    async fn open_runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError>;
+
     /// Lists the names that were overwritten for one contact, newest first.
     ///
     /// # Errors
@@ -235,14 +249,15 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Fails if the store does.
     async fn report(&self, instance: &InstanceId, run: u64) -> Result<Vec<Box<str>>, LedgerError>;
 
-    /// Deletes the reports of all runs up to one; the runs themselves stay.
+    /// Deletes all reports but those of so many runs, the last of those that have lines; the runs themselves stay.
     ///
-    /// `PostgreSQL`: `DELETE FROM report WHERE instance = $1 AND run <= $2`.
+    /// `PostgreSQL`: `DELETE FROM report WHERE instance = $1 AND run NOT IN (SELECT DISTINCT run FROM report WHERE instance = $1 ORDER
+    /// BY run DESC LIMIT $2)`.
     ///
     /// # Errors
     ///
     /// Fails if the store does.
-    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError>;
+    async fn keep_reports(&self, instance: &InstanceId, runs: u64) -> Result<(), LedgerError>;
 
     /// Forgets a person, if the stored revision of the record is the one it has, and says whether it was; a person without a record is
     /// one of revision 0.
@@ -918,6 +933,14 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
         (**self).runs(instance, limit).await
     }
 
+    async fn run(&self, instance: &InstanceId, run: u64) -> Result<Option<RunRecord>, LedgerError> {
+        (**self).run(instance, run).await
+    }
+
+    async fn open_runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {
+        (**self).open_runs(instance, limit).await
+    }
+
     async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
         (**self).history(instance, chat).await
     }
@@ -940,8 +963,8 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
         (**self).report(instance, run).await
     }
 
-    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError> {
-        (**self).drop_reports(instance, up_to).await
+    async fn keep_reports(&self, instance: &InstanceId, runs: u64) -> Result<(), LedgerError> {
+        (**self).keep_reports(instance, runs).await
     }
 
     async fn forget(&self, instance: &InstanceId, record: &Record) -> Result<bool, LedgerError> {

@@ -369,8 +369,8 @@ impl ContactSync {
         self
     }
 
-    /// Sets of how many of the last runs the ledger keeps the report; 100 by default. The counts of older ones stay. See
-    /// [`report_of`](Self::report_of).
+    /// Sets of how many of the last runs the ledger keeps the report; 100 by default. The counts of older ones stay, and reads of the
+    /// address book, which have no report, do not count. See [`report_of`](Self::report_of).
     #[must_use]
     pub fn keep_reports(mut self, runs: u64) -> Self {
         self.keep_reports = runs;
@@ -494,19 +494,16 @@ impl ContactSync {
         self.until(|stop| self.work(feed, false, stop), std::future::pending()).await
     }
 
-    async fn until<W>(
+    async fn until<W: Future>(
         &self,
         work: impl FnOnce(watch::Receiver<bool>) -> W,
         stop: impl Future<Output = ()> + Send,
-    ) -> Result<Report, SyncError>
-    where
-        W: Future<Output = Result<Report, SyncError>>,
-    {
+    ) -> W::Output {
         let (tell, told) = watch::channel(false);
         let mut work = pin!(work(told));
         tokio::select! {
             biased;
-            report = &mut work => return report,
+            done = &mut work => return done,
             () = stop => tell.send_replace(true),
         };
         work.await
@@ -520,43 +517,32 @@ impl ContactSync {
     }
 
     /// Does the work of a run, and writes down that it began and how it ended.
-    async fn record_run<W>(&self, stop: watch::Receiver<bool>, work: impl FnOnce(Run) -> W) -> Result<Report, SyncError>
+    async fn record_run<T, W>(&self, stop: watch::Receiver<bool>, work: impl FnOnce(Run) -> W) -> Result<T, SyncError>
     where
-        W: Future<Output = Result<Report, SyncError>>,
+        T: Ending,
+        W: Future<Output = Result<T, SyncError>>,
     {
         let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
         let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
         tracing::info!(%instance, run = number, "run begins");
         let recorder = Recorder::of_run(self.observer.clone());
-        let result = match Run::begin(self, stop, recorder, number).await {
+        let mut result = match Run::begin(self, stop, recorder, number).await {
             Ok(run) => Box::pin(work(run)).await,
             Err(error) => Err(error),
         };
-        let result = result.map(|mut report| {
-            report.summary.seconds = began.elapsed().as_secs_f64();
-            let brief = Brief::of(&report).to_text();
-            (report, brief)
-        });
-        self.end_run(number, result).await
-    }
-
-    /// Writes down how a run ended.
-    async fn end_run<T>(&self, run: u64, result: Result<(T, String), SyncError>) -> Result<T, SyncError> {
-        let instance = self.book.instance();
-        let (result, brief) = match result {
-            Ok((done, brief)) => {
-                tracing::info!(%instance, run, "run ends");
-                (Ok(done), brief)
+        let brief = match &mut result {
+            Ok(done) => {
+                tracing::info!(%instance, run = number, "run ends");
+                done.brief(began.elapsed())
             }
             Err(error) => {
-                tracing::error!(%instance, run, error = error.brief(), "run fails");
-                let brief = serde_json::json!({ "error": error.brief() }).to_string();
-                (Err(error), brief)
+                tracing::error!(%instance, run = number, error = error.brief(), "run fails");
+                serde_json::json!({ "error": error.brief() }).to_string()
             }
         };
-        let mut ended = self.ledger.end_run(instance, run, self.clock.now(), &brief).await;
-        if ended.is_ok() && run > self.keep_reports {
-            ended = self.ledger.drop_reports(instance, run - self.keep_reports).await;
+        let mut ended = self.ledger.end_run(instance, number, self.clock.now(), &brief).await;
+        if ended.is_ok() {
+            ended = self.ledger.keep_reports(instance, self.keep_reports).await;
         }
         match ended {
             Err(error) if result.is_ok() => Err(error.into()),
@@ -624,13 +610,11 @@ impl ContactSync {
         // Whoever pushed when the rows were taken in may have ended before they took effect.
         if run.recorder.notes.pushed_by.is_some() && run.has_more().await? {
             run.lease().await?;
-            if run.lease.is_some()
-                && let Some(guardrail) = self.check_account(&mut run).await?
-            {
-                return Ok((run, Some(guardrail)));
-            }
-            if run.is_other_account {
-                run.change_all(&mut Store::Ledger, &Event::AccountChanged).await?;
+            if run.lease.is_some() {
+                if let Some(guardrail) = self.heed_account(&mut run, &mut Store::Ledger).await? {
+                    return Ok((run, Some(guardrail)));
+                }
+                self.keep_state(&mut run).await?;
             }
         }
         while run.lease.is_some() {
@@ -712,12 +696,9 @@ impl ContactSync {
             run.lease().await?;
         }
         if run.lease.is_some() && before.summary.calls > 0 {
-            if let Some(guardrail) = self.check_account(run).await? {
-                return Ok(Some(guardrail));
-            }
             let mut store = Store::Staged(&mut *diff);
-            if run.is_other_account {
-                run.change_all(&mut store, &Event::AccountChanged).await?;
+            if let Some(guardrail) = self.heed_account(run, &mut store).await? {
+                return Ok(Some(guardrail));
             }
             impact.found = run.look(&mut store, before.summary.calls).await?;
             if run.is_other_account {
@@ -773,18 +754,22 @@ impl ContactSync {
         Ok(counted)
     }
 
-    /// Whether another account is behind the instance than the one whose names the ledger knows.
-    async fn check_account(&self, run: &mut Run) -> Result<Option<Guardrail>, SyncError> {
-        let found = run.look_at_account().await?;
-        let known = run.state.account.clone();
-        let is_other = found.is_some() && known.is_some() && found != known;
-        (run.account, run.is_other_account) = (found, is_other);
-        match (known, &run.account) {
-            (Some(known), Some(found)) if is_other && !self.guardrails.allows_other_account() => {
-                Ok(Some(Guardrail::OtherAccount { known, found: found.clone() }))
-            }
-            _ => Ok(None),
+    /// Finds out, once in a run, whether another account is behind the instance than the one whose names the ledger knows. If that
+    /// is allowed, nothing counts any more of what is known of the address book.
+    async fn heed_account(&self, run: &mut Run, store: &mut Store<'_>) -> Result<Option<Guardrail>, SyncError> {
+        if run.account.is_some() {
+            return Ok(None);
         }
+        run.account = run.look_at_account().await?;
+        let (Some(known), Some(found)) = (run.state.account.clone(), run.account.clone()) else { return Ok(None) };
+        run.is_other_account = known != found;
+        if run.is_other_account {
+            if !self.guardrails.allows_other_account() {
+                return Ok(Some(Guardrail::OtherAccount { known, found }));
+            }
+            run.change_all(store, &Event::AccountChanged).await?;
+        }
+        Ok(None)
     }
 
     /// Remembers the policy, the account that is written to from now on, and how large its address book is.
@@ -871,6 +856,21 @@ struct Open {
     renamed: u64,
 }
 
+/// What a run ends with.
+trait Ending {
+    /// What the ledger remembers of it as JSON, now that it took so long.
+    fn brief(&mut self, took: Duration) -> String;
+}
+
+impl Ending for Report {
+    fn brief(&mut self, took: Duration) -> String {
+        self.summary.seconds = took.as_secs_f64();
+        let Self { gate, resumes_at, stopped, .. } = *self;
+        let brief = Brief { summary: &self.summary, gate, resumes_at, guardrail: &self.guardrail, stopped };
+        serde_json::to_string(&brief).unwrap_or_default()
+    }
+}
+
 /// What a ledger remembers of a report.
 #[derive(serde::Serialize)]
 struct Brief<'r> {
@@ -881,17 +881,6 @@ struct Brief<'r> {
     resumes_at: Option<crate::time::Timestamp>,
     guardrail: &'r Option<Guardrail>,
     stopped: bool,
-}
-
-impl<'r> Brief<'r> {
-    fn to_text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    fn of(report: &'r Report) -> Self {
-        let Report { gate, resumes_at, .. } = *report;
-        Self { summary: &report.summary, gate, resumes_at, guardrail: &report.guardrail, stopped: report.stopped }
-    }
 }
 
 impl fmt::Debug for ContactSync {

@@ -298,22 +298,27 @@ impl View {
     pub(crate) fn undo(&self, run: u64, undo: &Undo, report: &Report) {
         if !self.is_json {
             self.report(report);
+        } else if report.stopped {
+            self.say(&words::stopped(report));
         }
-        self.undone(run, undo, report.summary.calls, Some(report.run));
+        self.undone(run, undo, report.summary.calls, Some(report));
     }
 
-    fn undone(&self, run: u64, undo: &Undo, calls: u64, by: Option<u64>) {
+    fn undone(&self, run: u64, undo: &Undo, calls: u64, by: Option<&Report>) {
         let Undo { restored, edited_since, superseded, .. } = undo;
         if self.is_json {
             let summary = json!({
                 "undone": run, "restored": restored, "edited_since": edited_since.len(), "superseded": superseded.len(),
-                "calls": calls, "run": by,
+                "calls": calls, "run": by.map(|report| report.run), "stopped": by.is_some_and(|report| report.stopped),
             });
             return print_line("summary", &summary);
         }
-        let names = match by {
-            Some(_) => many(*restored, "name is given back", "names are given back"),
-            None => many(*restored, "name will be given back", "names will be given back"),
+        // What did not take effect, or not for all yet, is still to come.
+        let is_done = by.is_some_and(|report| report.applied && !(report.stopped && report.summary.gated > 0));
+        let names = if is_done {
+            many(*restored, "name is given back", "names are given back")
+        } else {
+            many(*restored, "name will be given back", "names will be given back")
         };
         let left = [
             (edited_since, "that a person edited since stays", "that persons edited since stay"),

@@ -617,7 +617,8 @@ pub async fn a_state_is_stored_over_the_one_that_was_read(ledger: &dyn Ledger) -
     Ok(())
 }
 
-/// Each run has the next number and its owner; one that ended has its end and its summary; the newest come first.
+/// Each run has the next number and its owner; one that ended has its end and its summary; the newest come first, and those without an
+/// end can be listed by themselves.
 ///
 /// # Errors
 ///
@@ -640,6 +641,13 @@ pub async fn runs_are_numbered_from_one_and_listed_newest_first(ledger: &dyn Led
     assert_eq!(ledger.runs(&instance, 9).await?, expected);
     assert_eq!(ledger.runs(&instance, 2).await?, expected[..2]);
     assert_eq!(ledger.runs(&instance, 0).await?, []);
+    assert_eq!(ledger.run(&instance, 4).await?, Some(expected[1].clone()));
+    for (instance, run) in [(&instance, 0), (&instance, 6), (&"two".parse()?, 4)] {
+        assert_eq!(ledger.run(instance, run).await?, None);
+    }
+    let open = [&expected[0], &expected[2], &expected[4]].map(Clone::clone);
+    assert_eq!(ledger.open_runs(&instance, 9).await?, open);
+    assert_eq!(ledger.open_runs(&instance, 2).await?, open[..2]);
     Ok(())
 }
 

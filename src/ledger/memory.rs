@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -239,6 +239,15 @@ impl Ledger for MemoryLedger {
         Ok(self.read(instance, |known| known.runs.iter().rev().take(limit).cloned().collect()))
     }
 
+    async fn run(&self, instance: &InstanceId, run: u64) -> Result<Option<RunRecord>, LedgerError> {
+        Ok(self.read(instance, |known| known.runs.iter().find(|known| known.run == run).cloned()))
+    }
+
+    async fn open_runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {
+        let is_open = |run: &&RunRecord| run.ended.is_none();
+        Ok(self.read(instance, |known| known.runs.iter().rev().filter(is_open).take(limit).cloned().collect()))
+    }
+
     async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
         let of_chat = |entry: &&Overwritten| entry.chat == *chat;
         Ok(self.read(instance, |known| known.history.iter().rev().filter(of_chat).cloned().collect()))
@@ -273,8 +282,13 @@ impl Ledger for MemoryLedger {
         Ok(self.read(instance, |known| known.reports.iter().filter_map(of_run).collect()))
     }
 
-    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError> {
-        self.write(instance, |known| known.reports.retain(|(run, _)| *run > up_to));
+    async fn keep_reports(&self, instance: &InstanceId, runs: u64) -> Result<(), LedgerError> {
+        self.write(instance, |known| {
+            let told: BTreeSet<u64> = known.reports.iter().map(|(run, _)| *run).collect();
+            let kept: BTreeSet<u64> =
+                told.into_iter().rev().take(usize::try_from(runs).unwrap_or(usize::MAX)).collect();
+            known.reports.retain(|(run, _)| kept.contains(run));
+        });
         Ok(())
     }
 

@@ -291,6 +291,14 @@ impl Ledger for SqliteLedger {
         self.look(instance, move |connection, id| instance::runs(connection, id, limit)).await
     }
 
+    async fn run(&self, instance: &InstanceId, run: u64) -> Result<Option<RunRecord>, LedgerError> {
+        self.look(instance, move |connection, id| instance::run(connection, id, run)).await
+    }
+
+    async fn open_runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {
+        self.look(instance, move |connection, id| instance::open_runs(connection, id, limit)).await
+    }
+
     async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
         let chat = chat.clone();
         self.look(instance, move |connection, id| instance::history(connection, id, chat.as_str())).await
@@ -316,8 +324,8 @@ impl Ledger for SqliteLedger {
         self.look(instance, move |connection, id| forget::report(connection, id, run)).await
     }
 
-    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError> {
-        self.change(instance, move |connection, id| forget::drop_reports(connection, id, up_to)).await
+    async fn keep_reports(&self, instance: &InstanceId, runs: u64) -> Result<(), LedgerError> {
+        self.change(instance, move |connection, id| forget::keep_reports(connection, id, runs)).await
     }
 
     async fn forget(&self, instance: &InstanceId, record: &Record) -> Result<bool, LedgerError> {

@@ -374,7 +374,7 @@ impl Run {
             };
             if let Err(error) = pager.took(page.entries, page.mark) {
                 if self.sync.look_first == LookFirst::Always {
-                    self.gate.shut(&error);
+                    self.shut(&error).await?;
                 } else {
                     self.go_blind(error.kind());
                 }
@@ -729,7 +729,7 @@ impl Run {
         if let Some(reading) = impossible() {
             return Ok(Some(reading));
         }
-        self.gate.shut(error);
+        self.shut(error).await?;
         Ok(Some(Reading::Ended))
     }
 

@@ -130,14 +130,25 @@ impl Pusher {
     pub(super) async fn push(mut run: Run) -> Result<Run, SyncError> {
         let held = run.lease.take();
         run.lease = held.as_ref().map(|lease| Lease::new(lease.instance.clone(), lease.fence));
-        let task = tokio::spawn(Self::new(run).drain().in_current_span());
+        let task = tokio::spawn(Self::new(run).drain_or_give_up().in_current_span());
         let _ended = EndedWithRun(task.abort_handle());
         let mut run: Run = joined(task.await)?;
         run.lease = held;
         Ok(run)
     }
 
-    async fn drain(mut self) -> Result<Run, SyncError> {
+    async fn drain_or_give_up(mut self) -> Result<Run, SyncError> {
+        let ended = self.drain().await;
+        if ended.is_err() {
+            // Whatever is under way stays in doubt.
+            self.saving = None;
+            self.flights.abort_all();
+            self.run.give_up().await;
+        }
+        ended.map(|()| self.run)
+    }
+
+    async fn drain(&mut self) -> Result<(), SyncError> {
         self.run.note_dead_runs().await?;
         self.run.resolve_held().await?;
         loop {
@@ -158,7 +169,7 @@ impl Pusher {
                 }
                 if !self.rest().await? {
                     self.checks.drain(..).for_each(|check| self.run.recorder.change(check.change));
-                    return Ok(self.run);
+                    return Ok(());
                 }
                 continue;
             }
@@ -346,6 +357,7 @@ impl Pusher {
         let Some(chat) = self.run.trial.canary().cloned() else { return Ok(true) };
         self.finish_saving().await?;
         let due = self.run.stored(&chat).await?.and_then(|record| record.status.due_at());
+        let due = due.filter(|_| !self.run.is_given_up(&chat));
         if due.is_none() {
             self.run.trial.choose_again();
         }
@@ -355,11 +367,9 @@ impl Pusher {
     /// When something is to be done next.
     async fn next(&mut self) -> Result<Option<Timestamp>, SyncError> {
         let check = self.checks.front().map(|check| self.run.now().after(check.wait()));
-        let due = match self.run.trial.canary() {
-            Some(_) if check.is_some() => None,
-            Some(chat) => self.run.stored(chat).await?.map(|record| record.status.due_at().unwrap_or_default()),
-            None => self.run.next_due().await?.map(|due| due.max(self.run.spent_until().unwrap_or_default())),
-        };
+        let is_on_trial = check.is_some() && self.run.trial.canary().is_some();
+        let due = if is_on_trial { None } else { self.run.next_turn().await? };
+        let due = due.map(|due| due.max(self.run.spent_until().unwrap_or_default()));
         Ok(check.into_iter().chain(due).min())
     }
 

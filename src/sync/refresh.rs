@@ -1,20 +1,17 @@
 //! Reads of the whole address book that write no name: what others saved since, and what was there on the first day.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use futures_util::{Stream, stream::unfold};
 use serde::Serialize;
-use tokio::sync::watch;
 
 use super::{
-    ContactSync, Guardrail, Report, SyncError,
-    report::Recorder,
+    ContactSync, Ending, Guardrail, Report, SyncError,
     run::{Run, Store},
 };
 use crate::{
     ErrorKind,
     crm::{CrmContact, Feed, RowError},
-    record::Event,
 };
 
 /// By what share of an interval reads are moved to and fro, so that those of many instances do not come at once.
@@ -131,29 +128,16 @@ impl ContactSync {
     }
 
     async fn read_book(&self, adopts: bool) -> Result<Refresh, SyncError> {
-        let instance = self.book.instance();
-        let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
-        tracing::info!(%instance, run = number, adopts, "read begins");
-        let result = Box::pin(self.read_whole(number, adopts)).await;
-        let result = result.map(|found| {
-            let brief = serde_json::to_string(&found).unwrap_or_default();
-            (found, brief)
-        });
-        self.end_run(number, result).await
+        self.until(|stop| self.record_run(stop, |run| self.read_whole(run, adopts)), pending()).await
     }
 
-    async fn read_whole(&self, number: u64, adopts: bool) -> Result<Refresh, SyncError> {
-        let (_tell, stop) = watch::channel(false);
-        let mut run = Run::begin(self, stop, Recorder::of_run(self.observer.clone()), number).await?;
+    async fn read_whole(&self, mut run: Run, adopts: bool) -> Result<Refresh, SyncError> {
         run.correct_clock().await?;
         run.lease().await?;
-        let mut found = Refresh { run: number, ..Refresh::default() };
+        let mut found = Refresh { run: run.number, ..Refresh::default() };
         if run.lease.is_some() {
-            found.guardrail = self.check_account(&mut run).await?;
+            found.guardrail = self.heed_account(&mut run, &mut Store::Ledger).await?;
             if found.guardrail.is_none() {
-                if run.is_other_account {
-                    run.change_all(&mut Store::Ledger, &Event::AccountChanged).await?;
-                }
                 run.heed_policy(&mut Store::Ledger).await?;
                 run.looked.adopts = adopts;
                 found.complete = run.look_at_book(&mut Store::Ledger).await?.is_some();
@@ -167,5 +151,11 @@ impl ContactSync {
         (found.gate, found.hint) = (run.gate.reason(), run.gate.hint().map(Into::into));
         found.pushed_by = run.recorder.notes.pushed_by.take();
         Ok(found)
+    }
+}
+
+impl Ending for Refresh {
+    fn brief(&mut self, _: Duration) -> String {
+        serde_json::to_string(self).unwrap_or_default()
     }
 }

@@ -389,11 +389,12 @@ pub struct Report {
     /// `gate`, where the [daily cap](super::ContactSync::daily) is spent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumes_at: Option<Timestamp>,
-    /// What stopped the run before its first call, if something did; none of its wishes took effect then.
+    /// What stopped the run before its first call, if something did. None of its wishes took effect then, unless they are `applied`:
+    /// a run that found somebody else pushing learns of another account only after that, and its wishes stay due.
     pub guardrail: Option<Guardrail>,
     /// Whether the run was told to stop.
     pub stopped: bool,
-    /// Whether its rows took effect: not if a guardrail stopped it, or it was told to stop before.
+    /// Whether its rows took effect: not if a guardrail stopped it before, or it was told to stop before.
     pub applied: bool,
     /// What else a person should know.
     #[serde(default)]
@@ -413,7 +414,8 @@ impl fmt::Display for Report {
         self.notes.fmt(f)?;
         write_gate(f, self.gate, self.hint.as_deref(), self.resumes_at)?;
         if let Some(guardrail) = &self.guardrail {
-            writeln!(f, "stopped before the first call: {guardrail}")?;
+            let waits = if self.applied { "; the wishes wait" } else { "" };
+            writeln!(f, "stopped before the first call{waits}: {guardrail}")?;
         } else if self.stopped {
             self.summary.write_stopped(self.applied, f)?;
         }

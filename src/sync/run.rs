@@ -28,7 +28,9 @@ use crate::{
 
 /// How many records are listed at once.
 const CHUNK: usize = 512;
-/// Among how many runs those are looked for that died.
+/// How many contacts of an undo are looked through first for those that are due.
+const STRIDE: usize = 16;
+/// Of how many runs it is known at the most that they died.
 const RUNS: usize = 100;
 /// What the owner of a lease ends with that is taken for a plan: it reads, and calls nobody.
 const PLANS: &str = " (plan)";
@@ -62,7 +64,7 @@ pub(super) struct Run {
     /// Whether it carries out what was staged, or nothing.
     pub(super) is_exact: bool,
     /// The contacts that an undo is about; `None` for all.
-    pub(super) only: Option<BTreeSet<ChatId>>,
+    pub(super) only: Option<Only>,
     /// What happened to the whole instance, in records that have not taken effect yet.
     staged: Vec<Event>,
     /// Runs that never came to their end.
@@ -78,6 +80,20 @@ pub(super) struct Run {
     /// Whether it was found out what helps against this closing of the gate.
     is_closing_noted: bool,
     pub(super) trial: Trial,
+}
+
+/// The contacts that an undo is about, in the order of chats.
+#[derive(Default)]
+pub(super) struct Only {
+    chats: Vec<ChatId>,
+    /// The place before which none was due when that was last asked: the search for those that are goes on from here, and round.
+    from: usize,
+}
+
+impl Only {
+    pub(super) fn new(chats: BTreeSet<ChatId>) -> Self {
+        Self { chats: chats.into_iter().collect(), from: 0 }
+    }
 }
 
 /// Update calls that are counted in the ledger and not made yet.
@@ -232,8 +248,8 @@ impl Run {
 
     /// Notes which runs of late never came to their end. None of them pushes any more, now that this one does.
     pub(super) async fn note_dead_runs(&mut self) -> Result<(), SyncError> {
-        let runs = self.sync.ledger.runs(self.sync.book.instance(), RUNS).await?;
-        let dead = runs.into_iter().filter(|run| run.ended.is_none() && run.run != self.number);
+        let runs = self.sync.ledger.open_runs(self.sync.book.instance(), RUNS).await?;
+        let dead = runs.into_iter().filter(|run| run.run != self.number);
         self.dead = dead.map(|run| run.run).collect();
         Ok(())
     }
@@ -324,22 +340,28 @@ impl Run {
 
     /// Whether the run is about a contact: an undo is about those alone that it gives a name back.
     pub(super) fn concerns(&self, chat: &ChatId) -> bool {
-        self.only.as_ref().is_none_or(|only| only.contains(chat))
+        self.only.as_ref().is_none_or(|only| only.chats.binary_search(chat).is_ok())
     }
 
-    /// Finds contacts that are due by a moment, whom the run is about.
-    pub(super) async fn due(&self, by: Timestamp, limit: usize) -> Result<Vec<Record>, SyncError> {
+    /// Finds contacts that are due by a moment, whom the run is about; so many of an undo's that are the next, in whatever order.
+    pub(super) async fn due(&mut self, by: Timestamp, limit: usize) -> Result<Vec<Record>, SyncError> {
         let (ledger, instance) = (&self.sync.ledger, self.sync.book.instance());
-        let Some(only) = &self.only else {
+        let Some(Only { chats, from }) = &mut self.only else {
             return Ok(ledger.fetch(instance, Query::Due { by, limit }).await?);
         };
-        let (only, mut due) = (only.iter().cloned().collect::<Vec<ChatId>>(), Vec::new());
-        for chats in only.chunks(CHUNK) {
-            let records = ledger.fetch(instance, Query::Chats(chats)).await?;
-            due.extend(records.into_iter().filter(|record| record.status.due_at().is_some_and(|at| at <= by)));
-            if due.len() >= limit {
-                break;
+        // What is done is passed over in strides, so that it costs little to come back to the next one that is not.
+        let (mut due, mut passed, mut stride) = (Vec::new(), 0, limit.clamp(STRIDE, CHUNK));
+        let first = *from;
+        while passed < chats.len() && due.len() < limit {
+            let begin = (first + passed) % chats.len();
+            let end = chats.len().min(begin + stride.min(chats.len() - passed));
+            let found = ledger.fetch(instance, Query::Chats(&chats[begin..end])).await?;
+            let is_first = due.is_empty();
+            due.extend(found.into_iter().filter(|record| record.status.due_at().is_some_and(|at| at <= by)));
+            if is_first {
+                *from = begin;
             }
+            (passed, stride) = (passed + end - begin, CHUNK.min(stride * 2));
         }
         due.sort_by_key(|record| record.status.due_at());
         Ok(due)
@@ -397,6 +419,14 @@ impl Run {
     pub(super) fn schedule(&self, calls: u64) -> Schedule {
         let budget = with_budget(self.state.clone()).budget;
         Schedule::of(calls, self.sync.daily.as_ref(), &budget, self.sync.book.pace().interval(), self.now())
+    }
+
+    /// The run ends because the ledger failed. What that still takes is not lost: what was done, and calls that were counted and not
+    /// made.
+    pub(super) async fn give_up(&mut self) {
+        // Why the run ends is known already.
+        drop(self.write_lines().await);
+        drop(self.allot(0).await);
     }
 
     pub(super) async fn release(&mut self) -> Result<(), SyncError> {
@@ -557,8 +587,10 @@ impl Run {
     }
 
     /// When the next contact is due that was not given up.
-    pub(super) async fn next_due(&self) -> Result<Option<Timestamp>, SyncError> {
-        let records = self.due(Timestamp::MAX, 1 + self.given_up_count()).await?;
+    pub(super) async fn next_due(&mut self) -> Result<Option<Timestamp>, SyncError> {
+        // Those of an undo are not found in the order of their time.
+        let limit = if self.only.is_some() { usize::MAX } else { 1 + self.given_up_count() };
+        let records = self.due(Timestamp::MAX, limit).await?;
         let open = records.iter().find(|record| !self.is_given_up(&record.chat));
         Ok(open.and_then(|record| record.status.due_at()))
     }
@@ -571,11 +603,18 @@ impl Run {
     }
 
     /// Whether other lanes have made something due that this run could push, had it not given its lease back.
-    pub(super) async fn has_more(&self) -> Result<bool, SyncError> {
+    pub(super) async fn has_more(&mut self) -> Result<bool, SyncError> {
         if self.is_stopped() || self.gate.passage(self.now()) != Passage::Free || self.spent_until().is_some() {
             return Ok(false);
         }
-        Ok(self.next_due().await?.is_some_and(|due| due <= self.now()))
+        Ok(self.next_turn().await?.is_some_and(|due| due <= self.now()))
+    }
+
+    /// When the next contact can be called: as long as one is on trial, it alone.
+    pub(super) async fn next_turn(&mut self) -> Result<Option<Timestamp>, SyncError> {
+        let Some(canary) = self.trial.canary() else { return self.next_due().await };
+        // One that is due no more makes room for another.
+        Ok(Some(self.stored(canary).await?.and_then(|record| record.status.due_at()).unwrap_or_default()))
     }
 
     /// Which due records the run would call for, and which it would leave due.

@@ -6,11 +6,15 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{ContactSync, Guardrails, Plan, Report, SyncError, report::Plain, run::Run};
+use super::{
+    ContactSync, Guardrails, Plan, Report, SyncError,
+    report::Plain,
+    run::{Run, Store},
+};
 use crate::{
     ChatId, InstanceId,
     crm::{CrmContact, Feed, RowError},
-    ledger::{Query, Write},
+    ledger::{Diff, Query, Write},
     pace::Daily,
     record::{Drift, Record},
     time::Timestamp,
@@ -48,6 +52,14 @@ pub struct MovedOn {
     pub chat: ChatId,
     /// The rows of the CRM that claim the person now, or in the plan if none does.
     pub crm_ids: Vec<Box<str>>,
+}
+
+impl SavedPlan {
+    /// The contacts that it writes, takes in or calls.
+    fn planned(&self) -> HashSet<&ChatId> {
+        let written = self.writes.iter().map(|write| &write.record.chat);
+        written.chain(self.due.iter().map(|(chat, _)| chat)).collect()
+    }
 }
 
 impl MovedOn {
@@ -159,6 +171,12 @@ impl ContactSync {
         }
         let mut diff = self.ledger.diff(self.book.instance()).await?;
         diff.stage(saved.writes.clone()).await?;
+        // Another run may have decided about all contacts by another policy since.
+        run.heed_policy(&mut Store::Staged(&mut *diff)).await?;
+        let unplanned = self.unplanned(saved, &mut *diff).await?;
+        if !unplanned.is_empty() {
+            return Err(SyncError::MovedOn(unplanned));
+        }
         run.is_exact = true;
         run.recorder.take_up(&saved.plan);
         let guardrail = self.weigh(&mut run, &mut *diff, true, 0).await?;
@@ -166,13 +184,13 @@ impl ContactSync {
         self.carry_out(run, diff, guardrail).await
     }
 
-    /// The contacts that are not as they were when the plan was made, and those that are due now and were not then.
+    /// The contacts that are not as they were when the plan was made.
     async fn moved_on(&self, saved: &SavedPlan) -> Result<Vec<MovedOn>, SyncError> {
         let instance = self.book.instance();
         let written = saved.writes.iter().map(|write| (&write.record.chat, write.record.revision));
         let known: Vec<(&ChatId, u64)> =
             written.chain(saved.due.iter().map(|(chat, revision)| (chat, *revision))).collect();
-        let planned: HashSet<&ChatId> = known.iter().map(|(chat, _)| *chat).collect();
+        let planned = saved.planned();
         let mut moved = Vec::new();
         for page in known.chunks(CHUNK) {
             let chats: Vec<ChatId> = page.iter().map(|(chat, _)| (*chat).clone()).collect();
@@ -193,16 +211,20 @@ impl ContactSync {
             let holders = self.ledger.fetch(instance, Query::CrmIds(&claims.collect::<Vec<_>>())).await?;
             moved.extend(holders.iter().filter(|record| !planned.contains(&record.chat)).map(MovedOn::new));
         }
-        let mut after = None;
-        loop {
-            let query = Query::State { state: "due", after: after.as_ref(), limit: CHUNK };
-            let records = self.ledger.fetch(instance, query).await?;
-            let Some(last) = records.last() else { break };
-            after = Some(last.chat.clone());
-            moved.extend(records.iter().filter(|record| !planned.contains(&record.chat)).map(MovedOn::new));
-        }
         moved.sort_by(|one, other| one.chat.cmp(&other.chat));
         moved.dedup_by(|one, other| one.chat == other.chat);
         Ok(moved)
+    }
+
+    /// The contacts that would be due and are not in the plan.
+    async fn unplanned(&self, saved: &SavedPlan, diff: &mut dyn Diff) -> Result<Vec<MovedOn>, SyncError> {
+        let (planned, mut unplanned, mut after) = (saved.planned(), Vec::new(), None);
+        loop {
+            let records = diff.open(after.as_ref(), CHUNK).await?;
+            let Some(last) = records.last() else { return Ok(unplanned) };
+            after = Some(last.chat.clone());
+            let is_unplanned = |record: &&Record| record.status.due_at().is_some() && !planned.contains(&record.chat);
+            unplanned.extend(records.iter().filter(is_unplanned).map(MovedOn::new));
+        }
     }
 }

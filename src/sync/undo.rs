@@ -1,20 +1,20 @@
 //! Taking a run back: a run like any other, whose wishes are the names from before.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    ContactSync, Guardrail, Plan, Report, SyncError,
+    ContactSync, Ending, Guardrail, Plan, Report, SyncError,
     report::Recorder,
-    run::{Run, Store},
+    run::{Only, Run, Store},
 };
 use crate::{
     ChatId, ContactName,
     ledger::Diff,
     naming::clean,
-    record::{Event, Record, decide},
+    record::{Cause, Event, Record, decide},
 };
 
 /// How many contacts are restored at once.
@@ -62,27 +62,31 @@ impl ContactSync {
     ///
     /// Fails if the ledger does, and with [`SyncError::NoSuchRun`] if there was no such run; nothing is written down then.
     pub async fn undo(&self, run: u64) -> Result<(Undo, Report), SyncError> {
+        self.undo_until(run, std::future::pending()).await
+    }
+
+    /// The same until it is told to stop, as by [`run_until`](Self::run_until). The same undo goes on from there; so does the next run,
+    /// for which the names that were not given back yet are due.
+    ///
+    /// # Errors
+    ///
+    /// As for [`undo`](Self::undo).
+    pub async fn undo_until(
+        &self,
+        run: u64,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(Undo, Report), SyncError> {
         // The number that this run is given is not that of a run to undo.
         self.check_known(run).await?;
-        let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
-        let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
-        tracing::info!(%instance, run = number, undone = run, "undo begins");
-        let result = Box::pin(self.take_back(number, run)).await.map(|(undo, mut report)| {
-            report.summary.seconds = began.elapsed().as_secs_f64();
-            let brief = super::Brief::of(&report).to_text();
-            ((undo, report), brief)
-        });
-        self.end_run(number, result).await
+        self.until(|stop| self.record_run(stop, |by| self.take_back(by, run)), stop).await
     }
 
     async fn check_known(&self, run: u64) -> Result<(), SyncError> {
-        let runs = self.ledger.runs(self.book.instance(), usize::MAX).await?;
-        if runs.iter().any(|known| known.run == run) { Ok(()) } else { Err(SyncError::NoSuchRun(run)) }
+        let known = self.ledger.run(self.book.instance(), run).await?;
+        known.map(drop).ok_or(SyncError::NoSuchRun(run))
     }
 
-    async fn take_back(&self, number: u64, undone: u64) -> Result<(Undo, Report), SyncError> {
-        let (_tell, stop) = watch::channel(false);
-        let mut run = Run::begin(self, stop, Recorder::of_run(self.observer.clone()), number).await?;
+    async fn take_back(&self, mut run: Run, undone: u64) -> Result<(Undo, Report), SyncError> {
         run.recorder.told.undone = Some(undone);
         run.correct_clock().await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
@@ -97,39 +101,38 @@ impl ContactSync {
         diff: &mut dyn Diff,
         undone: u64,
     ) -> Result<(Undo, Option<Guardrail>), SyncError> {
+        run.only = Some(Only::default());
         run.heed_policy(&mut Store::Staged(&mut *diff)).await?;
         run.lease().await?;
         if run.lease.is_some() {
-            if let Some(guardrail) = self.check_account(run).await? {
+            if let Some(guardrail) = self.heed_account(run, &mut Store::Staged(&mut *diff)).await? {
                 return Ok((Undo::default(), Some(guardrail)));
             }
             run.look_at_book(&mut Store::Staged(&mut *diff)).await?;
         }
-        run.only = Some(BTreeSet::new());
         let undo = self.stage_undo(run, diff, undone).await?;
         Ok((undo, self.weigh(run, diff, true, 0).await?))
     }
 
     async fn stage_undo(&self, run: &mut Run, diff: &mut dyn Diff, undone: u64) -> Result<Undo, SyncError> {
         let (now, policy) = (run.now(), run.policy());
-        let (mut undo, mut after) = (Undo::default(), None);
+        let (mut undo, mut after, mut only) = (Undo::default(), None, BTreeSet::new());
         loop {
             let before = self.ledger.before_run(self.book.instance(), undone, after.as_ref(), CHUNK).await?;
-            let Some(last) = before.last() else { return Ok(undo) };
+            let Some(last) = before.last() else { break };
             after = Some(last.chat.clone());
             let chats: Vec<ChatId> = before.iter().map(|entry| entry.chat.clone()).collect();
             let mut store = Store::Staged(&mut *diff);
-            let mut only = BTreeSet::new();
             let decide = |record: &Record| {
                 let text = &before.iter().find(|entry| record.answers_to(&entry.chat))?.text;
                 let Ok(name) = ContactName::new(&clean(text), "") else {
                     undo.superseded.push(record.chat.clone());
                     return None;
                 };
-                let decision = decide(record, Event::Undo { run: undone, name }, &policy, now);
+                let decision = decide(record, Event::Undo { run: undone, name: name.clone() }, &policy, now);
                 if decision.is_changed && record.drifted().is_some() {
                     undo.edited_since.push(record.chat.clone());
-                } else if decision.is_changed {
+                } else if decision.is_changed || is_under_way(record, &name) {
                     only.insert(record.chat.clone());
                     undo.restored += 1;
                 } else {
@@ -138,7 +141,21 @@ impl ContactSync {
                 Some(decision)
             };
             store.change(run, &chats, decide).await?;
-            run.only.get_or_insert_default().append(&mut only);
         }
+        run.only = Some(Only::new(only));
+        Ok(undo)
     }
+}
+
+impl Ending for (Undo, Report) {
+    fn brief(&mut self, took: Duration) -> String {
+        self.1.brief(took)
+    }
+}
+
+/// Whether an undo that came to no end wants a contact to be called so.
+fn is_under_way(record: &Record, name: &ContactName) -> bool {
+    let is_undone = record.sole_claim().is_some_and(|claim| claim.cause == Cause::Undo);
+    let is_wanted = record.wanted().is_some_and(|wish| wish.name.is_full(name.full()));
+    is_undone && is_wanted && record.status.due_at().is_some()
 }

@@ -349,3 +349,23 @@ async fn a_report_that_is_written_after_somebody_was_forgotten_leaves_them_out()
         assert_eq!(world.sync().report_of(2).await.unwrap().unwrap().report.unwrap().refusals, []);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn reads_of_the_book_take_the_place_of_no_report() {
+    for world in World::each().await {
+        world.run(people(3, "Bob")).await;
+        let sync = world.sync().keep_reports(2);
+        for _ in 0..5 {
+            sync.refresh().await.unwrap();
+        }
+        assert_eq!(sync.report_of(1).await.unwrap().unwrap().changes.len(), 3);
+        for name in ["Rob", "Bob"] {
+            sync.run(all(people(3, name))).await.unwrap();
+        }
+        let kept = [1, 2, 7, 8].map(|run| (run, sync.report_of(run)));
+        for (run, kept) in kept {
+            let is_kept = kept.await.unwrap().unwrap().changes.len() == 3;
+            assert_eq!(is_kept, run > 2, "run {run}");
+        }
+    }
+}

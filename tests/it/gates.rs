@@ -12,7 +12,7 @@ use wawp_contacts::{
 
 use crate::{
     book::{Fate, Read},
-    world::{World, all, people, seconds},
+    world::{World, all, chat, people, seconds},
 };
 
 /// What an observer was told of the gate.
@@ -128,5 +128,35 @@ async fn three_conflicts_in_a_row_are_a_second_writer_and_two_are_nothing() {
         let told = notices.told();
         let is_told = told.first().is_some_and(|told| told.contains("another program writes the same address book"));
         assert_eq!((told.len(), is_told), if is_closed { (2, true) } else { (0, false) }, "{told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_a_look_closes_is_told_with_what_helps() {
+    for world in World::each().await {
+        let notices = Notices::default();
+        world.book.be(SessionStatus::ScanQrCode);
+        world.book.refuse_reads(ErrorKind::Forbidden);
+        for _ in 0..2 {
+            let sync = notices.of(world.sync().look_first(LookFirst::Always));
+            let report = sync.run(all(people(30, "Bob"))).await.unwrap();
+            assert_eq!((report.gate, report.summary.calls), (Some(ErrorKind::Forbidden), 0));
+            assert!(report.hint.is_some_and(|hint| hint.contains("scan the QR code")));
+        }
+        assert_eq!(notices.told().len(), 1, "{:?}", notices.told());
+        assert_eq!(world.state().await.closed.map(|closed| closed.kind), Some(ErrorKind::Forbidden));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_pages_without_end_close_is_told() {
+    for world in World::each().await {
+        let notices = Notices::default();
+        (100..1_200).for_each(|n| world.book.edit(&chat(n), "Somebody"));
+        world.book.stick();
+        let sync = notices.of(world.sync().look_first(LookFirst::Always));
+        let report = sync.run(all(people(30, "Bob"))).await.unwrap();
+        assert_eq!((report.gate.is_some(), report.summary.calls, notices.told().len()), (true, 0, 1), "{report}");
+        assert_eq!(world.state().await.closed.map(|closed| closed.kind), report.gate);
     }
 }

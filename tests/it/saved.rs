@@ -142,3 +142,33 @@ async fn refused_rows_are_told_by_the_run_as_by_the_plan() {
     assert_eq!((saved.plan.summary.refused, report.summary.refused), (3, 3), "{report}");
     assert_eq!(counts(&report), [1, 0, 0, 3, 0, 0, 1], "{report}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_policy_of_a_plan_holds_for_all_contacts_whatever_ran_since() {
+    for world in World::each().await {
+        let ask = || world.sync().drift(Drift::Ask);
+        ask().run(all(people(3, "Bob"))).await.unwrap();
+        world.book.edit(&chat(0), "Mum");
+        ask().refresh().await.unwrap();
+        let asked = world.record(0).await.status;
+        let saved = ask().plan_to_keep(some([row(1, "Rob")])).await.unwrap();
+        world.sync().drift(Drift::IfRaw).intake(some([])).await.unwrap();
+        assert_ne!(world.record(0).await.status, asked, "the other policy leaves the name");
+        let report = world.sync().run_saved(&saved).await.unwrap();
+        assert_eq!((report.summary.calls, world.record(0).await.status), (1, asked), "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_the_policy_of_a_plan_would_send_now_was_not_in_it() {
+    for world in World::each().await {
+        world.run(people(3, "Bob")).await;
+        world.sync().refresh().await.unwrap();
+        let saved = world.sync().plan_to_keep(some([row(1, "Rob")])).await.unwrap();
+        world.book.edit(&chat(0), "Mum");
+        world.sync().drift(Drift::Ask).refresh().await.unwrap();
+        let moved = moved(world.sync().run_saved(&saved).await);
+        assert_eq!(moved.iter().map(|moved| &moved.chat).collect::<Vec<_>>(), [&chat(0)]);
+        assert_eq!((world.book.calls().len(), world.state().await.drift), (3, Drift::Ask), "nothing took effect");
+    }
+}

@@ -19,6 +19,8 @@ use wawp_contacts::{
 struct State {
     /// How many saves still work.
     saves: usize,
+    /// How many of the next commits fail.
+    failing_commits: usize,
     /// Whether the end of a run can be written down.
     can_end: bool,
     delay: Duration,
@@ -28,6 +30,8 @@ struct State {
     before_apply: Option<BoxFuture<'static, ()>>,
     /// How often the lease was renewed.
     renewals: usize,
+    /// How often the ledger was only read.
+    looks: usize,
     /// The records of each commit.
     commits: Vec<Vec<Record>>,
 }
@@ -46,11 +50,13 @@ impl Shaky {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(State {
             saves: usize::MAX,
+            failing_commits: 0,
             can_end: true,
             delay: Duration::ZERO,
             before: VecDeque::new(),
             before_apply: None,
             renewals: 0,
+            looks: 0,
             commits: Vec::new(),
         })))
     }
@@ -62,6 +68,11 @@ impl Shaky {
     /// Lets so many saves work, and none after.
     pub(crate) fn fail_after(&self, saves: usize) {
         self.state().saves = saves;
+    }
+
+    /// Lets so many of the next commits fail, and nothing else.
+    pub(crate) fn fail_commits(&self, commits: usize) {
+        self.state().failing_commits = commits;
     }
 
     /// Lets no end of a run be written down.
@@ -92,6 +103,10 @@ impl Shaky {
         self.state().renewals
     }
 
+    pub(crate) fn looks(&self) -> usize {
+        self.state().looks
+    }
+
     pub(crate) fn commits(&self) -> Vec<Vec<Record>> {
         self.state().commits.clone()
     }
@@ -105,12 +120,17 @@ impl Director for Shaky {
         }
         let mut state = self.state();
         match step {
+            Step::Commit if state.failing_commits > 0 => {
+                state.failing_commits -= 1;
+                return Act::Fail;
+            }
             Step::Commit | Step::Apply | Step::SaveState => match state.saves.checked_sub(1) {
                 Some(left) => state.saves = left,
                 None => return Act::Fail,
             },
             Step::EndRun if !state.can_end => return Act::Fail,
             Step::Renew => state.renewals += 1,
+            Step::Look => state.looks += 1,
             _ => {}
         }
         if matches!(step, Step::Commit | Step::Renew) && !state.delay.is_zero() {

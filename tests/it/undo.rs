@@ -1,12 +1,16 @@
 //! Runs that are taken back; on every ledger.
 
 use wawp_contacts::{
+    ErrorKind, Pace,
     ledger::Ledger as _,
     record::{Cause, Status},
     sync::{Guardrail, Guardrails, SyncError},
 };
 
-use crate::world::{World, all, chat, people, row, some};
+use crate::{
+    book::Fate,
+    world::{World, all, chat, people, row, seconds, some},
+};
 
 /// Three contacts were called Bob, and a second run called them Rob; gives the number of that run.
 async fn renamed(world: &World) -> u64 {
@@ -110,14 +114,14 @@ async fn an_undo_is_stopped_by_a_guardrail_like_any_other_run() {
 async fn an_undo_that_dies_is_gone_on_with_by_the_next_run() {
     for world in World::each().await {
         let run = renamed(&world).await;
-        world.book.next([crate::book::Fate::Hangs]);
+        world.book.next([Fate::Hangs]);
         let sync = world.sync();
         tokio::select! {
             _ = sync.undo(run) => unreachable!("the call hangs"),
             () = world.book.hung.notified() => {}
         }
         world.book.restart();
-        tokio::time::sleep(crate::world::seconds(120)).await;
+        tokio::time::sleep(seconds(120)).await;
         world.run(people(3, "Rob")).await;
         assert!(world.shows(3, "Bob"), "{:?}", world.book.calls());
     }
@@ -162,5 +166,82 @@ async fn an_undo_that_has_nothing_to_give_back_calls_nobody() {
         world.sync().intake(some((10..20).map(|n| row(n, "New")))).await.unwrap();
         let (undo, report) = world.sync().undo(run).await.unwrap();
         assert_eq!((undo.restored, report.summary.calls), (0, 0), "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_asks_the_ledger_about_as_often_as_the_run_did() {
+    const MANY: usize = 1_200;
+    let world = World::new();
+    world.book.keep(Pace::per_second(1));
+    world.run(people(MANY, "Bob")).await;
+    let before = world.shaky.looks();
+    let run = world.run(people(MANY, "Rob")).await.run;
+    let by_run = world.shaky.looks() - before;
+    let (undo, report) = world.sync().undo(run).await.unwrap();
+    assert_eq!((undo.restored, report.summary.calls), (MANY as u64, MANY as u64));
+    let by_undo = world.shaky.looks() - before - by_run;
+    assert!(by_undo < by_run + MANY / 10, "{by_undo} times for the undo, {by_run} for the run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_waits_for_a_contact_that_fails_and_leaves_none_behind() {
+    for world in World::each().await {
+        world.run(people(600, "Bob")).await;
+        let run = world.run(people(600, "Rob")).await.run;
+        for n in [0, 300, 599] {
+            world.book.next_of(&chat(n), [Fate::Fails(ErrorKind::Server); 2]);
+        }
+        let (_, report) = world.sync().undo(run).await.unwrap();
+        assert_eq!((report.summary.renamed, report.summary.gated), (600, 0), "{report}");
+        assert!(world.shows(600, "Bob"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_is_told_to_stop_is_gone_on_with_by_the_same_undo() {
+    for world in World::each().await {
+        world.run(people(4, "Bob")).await;
+        let run = world.run(people(4, "Rob")).await.run;
+        let (book, calls) = (world.book.clone(), world.book.calls().len());
+        world.book.take(seconds(1));
+        let stop = async move {
+            while book.calls().len() < calls + 2 {
+                tokio::time::sleep(seconds(1) / 10).await;
+            }
+        };
+        let (undo, report) = world.sync().undo_until(run, stop).await.unwrap();
+        assert_eq!((undo.restored, report.stopped, report.applied), (4, true, true));
+        assert_eq!((report.summary.calls, report.summary.gated), (2, 2), "{report}");
+        let (_, plan) = world.sync().plan_undo(run).await.unwrap();
+        assert_eq!(plan.summary.calls, 2);
+        let (undo, report) = world.sync().undo(run).await.unwrap();
+        assert_eq!((undo.restored, undo.superseded.len(), report.summary.calls), (2, 2, 2), "{report}");
+        assert!(world.shows(4, "Bob"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_is_told_to_stop_before_it_takes_effect_changes_nothing() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        world.book.hang_reads();
+        let (_, report) = world.sync().undo_until(run, tokio::time::sleep(seconds(1))).await.unwrap();
+        assert_eq!((report.stopped, report.applied, report.summary.calls), (true, false, 0), "{report}");
+        assert_eq!(world.record(0).await.substitute, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_an_undo_behind_another_account_gives_nothing_back_and_hides_no_name_from_the_next_run() {
+    for world in World::each().await {
+        world.book.log_in(&chat(900));
+        let run = renamed(&world).await;
+        world.book.log_in(&chat(901));
+        world.book.wipe();
+        let (undo, report) = world.sync().undo(run).await.unwrap();
+        assert_eq!((undo.restored, undo.superseded.len(), report.summary.calls), (0, 3, 0), "{report}");
+        assert_eq!(world.run(people(3, "Rob")).await.summary.created, 3);
+        assert!(world.shows(3, "Rob"));
     }
 }

@@ -1,7 +1,8 @@
 //! Accepted is not verified: names that are read back, sent again, and tried on one contact first.
 
 use wawp_contacts::{
-    ErrorKind,
+    ErrorKind, Pace,
+    pace::Daily,
     record::{Park, Status},
     sync::{LookFirst, Retry, Verify},
 };
@@ -164,5 +165,47 @@ async fn a_canary_that_fails_or_cannot_be_read_holds_nobody_up() {
         let report = world.sync().canary(4).run(all(people(5, "Rob"))).await.unwrap();
         assert_eq!((report.summary.calls, report.gate), (5, None), "{report}");
         assert!(report.notes.unread.is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_waits_longer_than_its_run_does_ends_the_run() {
+    for world in World::each().await {
+        world.book.keep(Pace::per_second(1));
+        world.book.next([Fate::Unkept]);
+        let sync = world.sync().canary(5).repeat(2, seconds(600));
+        let run = tokio::time::timeout(seconds(3_600), sync.run(all(people(5, "Bob"))));
+        let report = run.await.expect("the run ends").unwrap();
+        assert_eq!((counts(&report), report.gate), ([0, 0, 0, 0, 0, 5, 1], None), "{report}");
+        tokio::time::sleep(seconds(600)).await;
+        assert_eq!(sync.run(all(people(5, "Bob"))).await.unwrap().summary.created, 5);
+        assert!(world.shows(5, "Bob"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_for_which_the_daily_cap_leaves_no_call_ends_the_run() {
+    for world in World::each().await {
+        world.book.keep(Pace::per_second(1));
+        world.book.next([Fate::Unkept]);
+        let sync = world.sync().canary(5).daily(Daily::at_most(1));
+        let report = sync.run(all(people(5, "Bob"))).await.unwrap();
+        assert_eq!((counts(&report), report.resumes_at.is_some()), ([0, 0, 0, 0, 0, 5, 1], true), "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_may_not_be_called_any_more_holds_nobody_up() {
+    for world in World::each().await {
+        world.book.next([Fate::Unkept]);
+        let sync = world.sync().canary(5).repeat(2, seconds(1_200)).max_wait(seconds(3_600));
+        let book = world.book.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(seconds(60)).await;
+            let canary = book.calls()[0].0.clone();
+            book.refuse_reads_of(&canary, ErrorKind::Rejected);
+        });
+        let report = sync.look_first(LookFirst::Always).run(all(people(5, "Bob"))).await.unwrap();
+        assert_eq!(counts(&report), [4, 0, 0, 0, 0, 1, 5], "{report}");
     }
 }

@@ -223,9 +223,13 @@ pub async fn the_report_of_a_run_is_kept_until_it_is_dropped(ledger: &dyn Ledger
     ledger.append_report(&instance, 2, r#"[{"crm_id":"a"},{"n":3},{"chat":"111@lid"}]"#).await?;
     let left: Vec<_> = lines_of(ledger, 2).await?.iter().map(|line| line["n"].clone()).collect();
     assert_eq!(left, [0, 1, 2, 3]);
-    ledger.drop_reports(&"two".parse()?, u64::MAX >> 1).await?;
-    ledger.drop_reports(&instance, 2).await?;
-    assert_eq!((lines_of(ledger, 1).await?.len(), lines_of(ledger, 2).await?.len()), (0, 0));
-    assert_eq!(lines_of(ledger, 3).await?.len(), 3);
+    ledger.append_report(&instance, 7, r#"[{"n":1}]"#).await?;
+    ledger.keep_reports(&"two".parse()?, 0).await?;
+    for (kept, left) in [(u64::MAX, [3, 4, 3, 1]), (4, [3, 4, 3, 1]), (2, [0, 0, 3, 1]), (0, [0; 4])] {
+        ledger.keep_reports(&instance, kept).await?;
+        for (run, left) in [1, 2, 3, 7].into_iter().zip(left) {
+            assert_eq!(lines_of(ledger, run).await?.len(), left, "run {run} where {kept} are kept");
+        }
+    }
     Ok(())
 }

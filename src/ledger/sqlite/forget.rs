@@ -184,8 +184,9 @@ pub(super) fn report(connection: &Connection, instance: i64, run: u64) -> Result
     Ok(lines.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn drop_reports(connection: &Connection, instance: i64, up_to: u64) -> Result<(), Fault> {
-    let sql = "DELETE FROM report WHERE instance = ?1 AND run <= ?2";
-    connection.prepare_cached(sql)?.execute(params![instance, up_to.cast_signed()])?;
+pub(super) fn keep_reports(connection: &Connection, instance: i64, runs: u64) -> Result<(), Fault> {
+    let sql = "DELETE FROM report WHERE instance = ?1 \
+               AND run NOT IN (SELECT DISTINCT run FROM report WHERE instance = ?1 ORDER BY run DESC LIMIT ?2)";
+    connection.prepare_cached(sql)?.execute(params![instance, i64::try_from(runs).unwrap_or(i64::MAX)])?;
     Ok(())
 }

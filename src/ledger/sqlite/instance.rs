@@ -1,6 +1,6 @@
 //! What is remembered of an instance, and of its runs.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use super::{
     fault::Fault,
@@ -90,8 +90,23 @@ pub(super) fn end_run(
 
 pub(super) fn runs(connection: &Connection, id: i64, limit: usize) -> Result<Vec<RunRecord>, Fault> {
     let sql = "SELECT run, began, ended, summary, owner FROM run WHERE instance = ?1 ORDER BY run DESC LIMIT ?2";
+    records(connection, sql, params![id, count(limit)])
+}
+
+pub(super) fn run(connection: &Connection, id: i64, run: u64) -> Result<Option<RunRecord>, Fault> {
+    let sql = "SELECT run, began, ended, summary, owner FROM run WHERE instance = ?1 AND run = ?2";
+    Ok(records(connection, sql, params![id, run.cast_signed()])?.pop())
+}
+
+pub(super) fn open_runs(connection: &Connection, id: i64, limit: usize) -> Result<Vec<RunRecord>, Fault> {
+    let sql = "SELECT run, began, ended, summary, owner FROM run WHERE instance = ?1 AND ended IS NULL \
+               ORDER BY run DESC LIMIT ?2";
+    records(connection, sql, params![id, count(limit)])
+}
+
+fn records(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunRecord>, Fault> {
     let mut runs = connection.prepare_cached(sql)?;
-    let runs = runs.query_map(params![id, count(limit)], |row| {
+    let runs = runs.query_map(values, |row| {
         Ok(RunRecord {
             run: row.get::<_, i64>(0)?.cast_unsigned(),
             owner: row.get(4)?,

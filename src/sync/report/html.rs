@@ -366,8 +366,11 @@ impl<'a> Page<'a> {
 
     fn write_banners(&self, out: &mut Out<'_, '_>) -> fmt::Result {
         if let Some(guardrail) = self.guardrail {
-            let what =
-                if self.is_plan() { "A run would stop before its first call" } else { "Stopped before the first call" };
+            let what = match self.tense {
+                Tense::Plan => "A run would stop before its first call",
+                Tense::Run { applied: true, .. } => "Stopped before the first call; the wishes wait",
+                Tense::Run { .. } => "Stopped before the first call",
+            };
             html!(out "<section class=\"banner bad\"><h2>" (what) "</h2><p>" (guardrail) "</p><p><strong>What to do:</strong> "
                 (words::of_guardrail(guardrail)) " Whoever runs the sync can switch the guardrails off for one run (<code>"
                 (self.overrule) "</code>).</p></section>\n")?;

@@ -101,7 +101,8 @@ impl Run {
         if self.recorder.lines.count < PIECE { Ok(()) } else { self.write_lines().await }
     }
 
-    async fn write_lines(&mut self) -> Result<(), SyncError> {
+    /// Writes down the lines that are not yet.
+    pub(in crate::sync) async fn write_lines(&mut self) -> Result<(), SyncError> {
         if self.recorder.lines.count > 0 {
             let lines = self.recorder.lines.take();
             self.sync.ledger.append_report(self.sync.book.instance(), self.number, &lines).await?;
@@ -182,8 +183,7 @@ impl ContactSync {
     /// Fails if the ledger does.
     pub async fn report_of(&self, run: u64) -> Result<Option<PastRun>, SyncError> {
         let instance = self.book.instance();
-        let runs = self.ledger.runs(instance, usize::MAX).await?;
-        let Some(record) = runs.into_iter().find(|known| known.run == run) else { return Ok(None) };
+        let Some(record) = self.ledger.run(instance, run).await? else { return Ok(None) };
         let (mut changes, mut open, mut refusals, mut notes) = (Vec::new(), Vec::new(), Vec::new(), Notes::default());
         let mut rest = None;
         for piece in self.ledger.report(instance, run).await? {

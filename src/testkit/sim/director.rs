@@ -34,7 +34,7 @@ pub enum Step {
     BeginRun,
     /// `Ledger::end_run`.
     EndRun,
-    /// `Ledger::append_report` and `Ledger::drop_reports`.
+    /// `Ledger::append_report` and `Ledger::keep_reports`.
     Report,
     /// `Ledger::forget` and `Ledger::allow`.
     Forget,

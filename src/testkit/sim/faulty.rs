@@ -171,6 +171,14 @@ impl Ledger for FaultyLedger {
         self.take(Step::Look, self.inner.runs(instance, limit)).await
     }
 
+    async fn run(&self, instance: &InstanceId, run: u64) -> Result<Option<RunRecord>, LedgerError> {
+        self.take(Step::Look, self.inner.run(instance, run)).await
+    }
+
+    async fn open_runs(&self, instance: &InstanceId, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {
+        self.take(Step::Look, self.inner.open_runs(instance, limit)).await
+    }
+
     async fn history(&self, instance: &InstanceId, chat: &ChatId) -> Result<Vec<Overwritten>, LedgerError> {
         self.take(Step::Look, self.inner.history(instance, chat)).await
     }
@@ -193,8 +201,8 @@ impl Ledger for FaultyLedger {
         self.take(Step::Look, self.inner.report(instance, run)).await
     }
 
-    async fn drop_reports(&self, instance: &InstanceId, up_to: u64) -> Result<(), LedgerError> {
-        self.take(Step::Report, self.inner.drop_reports(instance, up_to)).await
+    async fn keep_reports(&self, instance: &InstanceId, runs: u64) -> Result<(), LedgerError> {
+        self.take(Step::Report, self.inner.keep_reports(instance, runs)).await
     }
 
     async fn forget(&self, instance: &InstanceId, record: &Record) -> Result<bool, LedgerError> {

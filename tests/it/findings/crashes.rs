@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use wawp_contacts::{
+    pace::Daily,
     record::{Park, Status},
     sync::Retry,
 };
@@ -103,5 +104,45 @@ async fn a_contact_over_which_the_process_dies_three_times_is_parked_and_the_oth
         assert_eq!(world.sync().retry(Retry::All).await.unwrap(), 1);
         assert_eq!(world.run(people(3, "Bob")).await.summary.calls, 1);
         assert!(world.shows(3, "Bob"));
+    }
+}
+
+/// The ledger fails once while names are pushed, and the run with it.
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_ledger_fails_tells_what_it_did_and_frees_the_calls_that_it_did_not_make() {
+    for world in World::each().await {
+        for _ in 0..20 {
+            world.book.meanwhile(async {});
+        }
+        let shaky = world.shaky.clone();
+        world.book.meanwhile(async move { shaky.fail_commits(1) });
+        let sync = world.sync().daily(Daily::at_most(100));
+        sync.run(all(people(60, "Bob"))).await.unwrap_err();
+        let calls = world.book.calls().len();
+        assert!((20..60).contains(&calls), "{calls} calls");
+        let told = sync.report_of(1).await.unwrap().unwrap().changes.len();
+        let written = usize::try_from(world.sync().standing().await.unwrap().in_sync).unwrap();
+        assert!(told > 0 && told == written, "{told} of {written} names are told");
+        let spent = world.state().await.budget.spent(world.clock.now());
+        assert!(
+            (calls as u64..=calls as u64 + 1).contains(&spent),
+            "{spent} are counted of {calls}: one may not have left"
+        );
+    }
+}
+
+/// Reads of the whole book are runs too, and many.
+#[tokio::test(start_paused = true)]
+async fn p6_a_contact_over_which_runs_die_is_noticed_however_often_the_book_is_read_between_them() {
+    for world in World::each().await {
+        for _ in 0..3 {
+            world.die_during_a_call().await;
+            tokio::time::sleep(Duration::from_secs(120)).await;
+            for _ in 0..110 {
+                world.sync().refresh().await.unwrap();
+            }
+        }
+        world.run(people(1, "Bob")).await;
+        assert_eq!(world.record(0).await.status, Status::Parked { reason: Park::Deadly });
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use wawp_contacts::{
     Error, ErrorKind, Pace,
     crm::CrmContact,
-    ledger::{Ledger, Query, SqliteLedger},
-    sync::Guardrails,
+    ledger::{Lease, Ledger, Query, SqliteLedger},
+    sync::{Guardrail, Guardrails},
 };
 
 use crate::{
@@ -175,6 +175,47 @@ async fn p1_another_account_that_was_allowed_gets_every_name() {
         }
         let names: Vec<_> = (0..3).map(|n| world.book.name(&chat(n))).collect();
         assert_eq!(names, ["Robert", "Bob 1", "Bob 2"].map(|name| Some(name.to_owned())));
+    }
+}
+
+/// Whoever pushes ends while the rows take effect, so that the account is asked for only after that.
+fn hold_until_applied(world: &World, lease: Lease) {
+    let ledger = world.base();
+    world.shaky.before_apply(async move { ledger.release(lease).await.unwrap() });
+}
+
+/// The rows took effect before anybody could see that another account is behind the instance.
+#[tokio::test(start_paused = true)]
+async fn p3_another_account_that_was_allowed_late_is_remembered() {
+    for world in World::each().await {
+        world.book.log_in(&chat(900));
+        world.run(people(3, "Bob")).await;
+        world.book.log_in(&chat(901));
+        world.book.wipe();
+        let lease = world.base().acquire(&world.instance, "another run", seconds(60)).await.unwrap();
+        hold_until_applied(&world, lease);
+        let allowed = world.sync().guardrails(Guardrails::default().allow_other_account(true));
+        let report = allowed.run(all([row(0, "Robert"), row(1, "Bob 1"), row(2, "Bob 2")])).await.unwrap();
+        assert_eq!((report.summary.calls, world.state().await.account), (3, Some(chat(901))), "{report}");
+        let next = world.guarded().run(some([row(0, "Rob")])).await.unwrap();
+        assert_eq!((next.guardrail, next.summary.calls), (None, 1));
+    }
+}
+
+/// The same where nobody allowed it: the wishes wait, and the report says so.
+#[tokio::test(start_paused = true)]
+async fn p12_a_guardrail_that_stops_a_run_late_says_that_its_wishes_wait() {
+    for world in World::each().await {
+        world.book.log_in(&chat(900));
+        world.run(people(3, "Bob")).await;
+        world.book.log_in(&chat(901));
+        let lease = world.base().acquire(&world.instance, "another run", seconds(60)).await.unwrap();
+        hold_until_applied(&world, lease);
+        let report = world.guarded().run(some([row(0, "Robert")])).await.unwrap();
+        assert!(matches!(report.guardrail, Some(Guardrail::OtherAccount { .. })) && report.applied, "{report}");
+        assert_eq!((report.summary.calls, report.summary.gated), (0, 1), "{report}");
+        assert!(report.to_string().contains("stopped before the first call; the wishes wait: the account"), "{report}");
+        assert!(report.page().to_string().contains("Stopped before the first call; the wishes wait"));
     }
 }
 

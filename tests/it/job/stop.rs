@@ -141,6 +141,36 @@ async fn a_job_that_is_killed_costs_at_most_one_repeat_per_call_in_flight() {
     }
 }
 
+#[tokio::test]
+async fn ctrl_c_stops_an_undo_which_goes_on_when_it_is_told_again() {
+    let (desk, server) = (Desk::with_people(6, "Bob"), WawpServer::start().await);
+    desk.run_at(&server, "").await.with(0);
+    desk.write("crm.csv", &super::people(6, "Rob"));
+    desk.run_at(&server, "").await.with(0);
+    for (flags, signals) in [("", 1), ("--json", 1), ("", 2)] {
+        server.forget_calls();
+        server.on_any_update().delay(if signals == 1 { Duration::from_secs(1) } else { HANGS }).times(1);
+        let mut job = desk.job_at(&server, &format!("undo 2 --yes {flags}")).spawn().unwrap();
+        until_calls(&server, 1).await;
+        signal(&job, "-INT").await;
+        if signals == 2 {
+            let mut lines = BufReader::new(job.stdout.take().unwrap()).lines();
+            while !lines.next_line().await.unwrap().expect("a word about stopping").starts_with("stopping") {}
+            signal(&job, "-INT").await;
+            let left = ended(job).await.with(130);
+            assert!(left.err.contains("left at once"), "{left}");
+            continue;
+        }
+        let ended = ended(job).await.with(3);
+        let words = if flags.is_empty() { &ended.out } else { &ended.err };
+        assert!(words.contains("stopped; run again to go on with the "), "{ended}");
+        assert!(flags.is_empty() || ended.summary()["stopped"] == true, "{ended}");
+        assert_eq!(server.calls().len(), 1, "{ended}");
+    }
+    desk.run_at(&server, "undo 2 --yes").await.with(0);
+    assert_people(&server, 6, "Bob");
+}
+
 impl Desk {
     /// A pipe in place of the export, which stalls after this text, and its other end.
     async fn stalling_export(&self, text: &'static str) -> std::fs::File {
