@@ -828,11 +828,12 @@ impl ContactSync {
         Policy { naming, deadline, backoff, drift: self.drift, repeats, repeat_every, ..Policy::default() }
     }
 
-    /// Refuses claims of persons who were forgotten since the rows were compared.
+    /// Refuses claims of persons who were forgotten since the rows were compared, and leaves their ids out.
     async fn leave_forgotten(&self, run: &mut Run, lost: &mut Vec<Write>) -> Result<(), SyncError> {
         let ids_of = |write: &Write| {
             let claims = write.record.claims.iter().map(|claim| claim.crm_id.clone());
-            std::iter::once(write.record.chat.as_str().into()).chain(claims).collect::<Vec<Box<str>>>()
+            let chats = std::iter::once(&write.record.chat).chain(&write.record.aliases);
+            chats.map(|chat| chat.as_str().into()).chain(claims).collect::<Vec<Box<str>>>()
         };
         let ids: Vec<Box<str>> = lost.iter().flat_map(ids_of).collect();
         let texts: Vec<&str> = ids.iter().map(|id| &**id).collect();
@@ -841,6 +842,7 @@ impl ContactSync {
             let is_forgotten = are_forgotten.next().unwrap_or_default();
             let Write { record, .. } = write;
             let chat = record.chat.clone();
+            record.aliases.retain(|_| !are_forgotten.next().unwrap_or_default());
             record.claims.retain(|claim| {
                 let is_refused = are_forgotten.next().unwrap_or_default() || is_forgotten;
                 if is_refused {

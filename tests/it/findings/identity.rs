@@ -241,3 +241,18 @@ async fn a_row_by_privacy_id_is_given_back_also_where_the_id_was_listed_before_i
         assert_eq!((world.book.name(&chat(0)), world.texts(0).await), (Some("Bob 0".into()), vec!["Mum".into()]));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_also_where_a_privacy_id_that_it_learnt_is_forgotten_meanwhile() {
+    for world in World::each().await {
+        world.book.edit(&chat(0), "Mum");
+        world.book.show_as(&chat(0), &lid(0));
+        world.book.map(&lid(0), Some(&chat(0)));
+        let other = world.sync();
+        world.shaky.before_apply(async move {
+            assert_eq!(other.forget(&lid(0)).await.unwrap(), None);
+        });
+        world.run(vec![row(0, "Bob")]).await;
+        assert_eq!((world.texts(0).await, world.record(0).await.aliases), (vec!["Mum".into()], vec![]));
+    }
+}
