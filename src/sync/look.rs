@@ -580,9 +580,11 @@ impl Run {
     /// Whether it is to be asked first if the number is on WhatsApp, and how it is written there.
     pub(super) fn needs_check(&self, record: &Record) -> bool {
         let is_new = !record.is_known() && record.checked.is_none() && !record.chat.is_lid();
+        // Whoever goes on under another id would forget what is in doubt under this one.
+        let is_free = record.pushed.in_doubt.is_none();
         let is_wanted =
             self.sync.checks_numbers || (self.sync.look_first != LookFirst::Never && record.chat.variant().is_some());
-        is_new && is_wanted && !self.looked.cannot_check && !self.looked.unchecked.contains(&record.chat)
+        is_new && is_free && is_wanted && !self.looked.cannot_check && !self.looked.unchecked.contains(&record.chat)
     }
 
     /// Asks whether a number is on WhatsApp, and goes on under the id that the server confirms: a number that is written in two ways is

@@ -1,7 +1,10 @@
 //! Who a person is: privacy ids, variants, and answers under another id.
 
+use std::time::Duration;
+
 use wawp_contacts::{
     ChatId, ErrorKind,
+    book::Existence,
     crm::CrmContact,
     ledger::Ledger,
     record::{Hold, Policy, Record, merge},
@@ -9,7 +12,7 @@ use wawp_contacts::{
 };
 
 use crate::{
-    book::Read,
+    book::{Fate, Read},
     world::{World, all, chat, counts, lid, people, row, seconds},
 };
 
@@ -254,5 +257,19 @@ async fn a_run_ends_also_where_a_privacy_id_that_it_learnt_is_forgotten_meanwhil
         });
         world.run(vec![row(0, "Bob")]).await;
         assert_eq!((world.texts(0).await, world.record(0).await.aliases), (vec!["Mum".into()], vec![]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_a_request_for_one_spelling_of_a_number_is_waited_for_before_the_other_one_is_called() {
+    for world in World::each().await {
+        let [nine, eight]: [ChatId; 2] = ["5511961247467@c.us", "551161247467@c.us"].map(|id| id.parse().unwrap());
+        let export = |name| vec![CrmContact::new("crm-0", eight.clone()).named(name, "")];
+        world.book.next([Fate::AppliedLate]);
+        world.sync().max_wait(Duration::ZERO).run(all(export("Bob"))).await.unwrap();
+        // Only now can the server tell how the number is written.
+        world.book.tell_existence([(eight.clone(), Existence::new(true).with_chat(nine))]);
+        world.run(export("Rob")).await;
+        assert_eq!(world.book.effects(), [(eight.clone(), "Bob".into()), (eight.clone(), "Rob".into())]);
     }
 }
