@@ -94,7 +94,8 @@ mod undo;
 mod verify;
 
 use std::{
-    collections::HashSet, error::Error as StdError, fmt, future::Future, pin::pin, process, sync::Arc, time::Duration,
+    collections::HashSet, error::Error as StdError, fmt, future::Future, mem, pin::pin, process, sync::Arc,
+    time::Duration,
 };
 
 use futures_util::Stream;
@@ -129,7 +130,7 @@ use crate::{
     ledger::{Diff, Ledger, LedgerError, Query, Write},
     naming::Naming,
     pace::Daily,
-    record::{Drift, Event, Park, Policy, Record, Status},
+    record::{Drift, Edit, Event, Park, Policy, Record, Status},
     retry::RetryPolicy,
     time::Clock,
 };
@@ -799,26 +800,35 @@ impl ContactSync {
         .await
     }
 
-    /// Makes the claims of staged records once more that somebody else stored meanwhile.
+    /// Makes what was staged once more of records that somebody else stored meanwhile.
     async fn apply_again(&self, run: &mut Run, mut lost: Vec<Write>) -> Result<(), SyncError> {
-        let (instance, policy) = (self.book.instance(), run.policy());
+        let (instance, policy, staged) = (self.book.instance(), run.policy(), mem::take(&mut run.staged));
         let chats: Vec<_> = lost.iter().map(|write| write.record.chat.clone()).collect();
         let claims = lost.iter().flat_map(|write| write.record.claims.iter().map(|claim| claim.crm_id.clone()));
         let crm_ids: Vec<Box<str>> = claims.collect();
+        let mut untold: HashSet<ChatId> = chats.iter().cloned().collect();
+        run.edits.retain(|edit| !untold.contains(&edit.chat));
         // What was stored by an earlier round changes nothing in the next one.
         while !lost.is_empty() {
             tracing::debug!(%instance, lost = lost.len(), "records were stored by somebody else meanwhile; deciding again");
             self.leave_forgotten(run, &mut lost).await?;
-            let mut again = Again::new(self.ledger.fetch(instance, Query::Chats(&chats)).await?);
+            let mut again = Again::new(&staged, untold, &policy, self.clock.now());
+            again.know(self.ledger.fetch(instance, Query::Chats(&chats)).await?);
             again.know(self.ledger.fetch(instance, Query::CrmIds(&crm_ids)).await?);
             for write in &lost {
-                again.make(write, &policy, self.clock.now());
+                again.make(write);
             }
-            if self.ledger.commit(instance, None, again.into_writes()).await?.is_empty() {
+            let (writes, edits): (Vec<Write>, Vec<Option<Edit>>) = again.into_writes().unzip();
+            let made: Vec<ChatId> = writes.iter().map(|write| write.record.chat.clone()).collect();
+            let open = self.ledger.commit(instance, None, writes).await?;
+            let stored = edits.into_iter().enumerate().filter(|(at, _)| !open.contains(at));
+            run.edits.extend(stored.filter_map(|(_, edit)| edit));
+            if open.is_empty() {
                 break;
             }
+            untold = open.into_iter().map(|at| made[at].clone()).collect();
         }
-        run.change_lost(&chats).await
+        Ok(())
     }
 
     /// What decisions are made with, where a request can take effect for so long.

@@ -12,6 +12,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     ContactSync, LEASE, SyncError,
+    again::Staged,
     gate::{Gate, Passage, Verdict, brought_back, human_step},
     look::Looked,
     report::{Change, Outcome, Progress, Recorder},
@@ -63,12 +64,12 @@ pub(super) struct Run {
     pub(super) is_exact: bool,
     /// The contacts that an undo is about; `None` for all.
     pub(super) only: Option<BTreeSet<ChatId>>,
-    /// What happened to the whole instance, in records that have not taken effect yet.
-    staged: Vec<Event>,
+    /// What was decided in records that have not taken effect yet.
+    pub(super) staged: Staged,
     /// Runs that never came to their end.
     dead: HashSet<u64>,
     /// What persons saved, in records that have not taken effect yet.
-    edits: Vec<Edit>,
+    pub(super) edits: Vec<Edit>,
     /// How often contacts failed in this run; those that failed too often are left for a later one.
     failures: HashMap<ChatId, u32>,
     policy: Policy,
@@ -117,7 +118,7 @@ impl Run {
             planned,
             is_exact: false,
             only: None,
-            staged: Vec::new(),
+            staged: Staged::default(),
             dead: HashSet::new(),
             edits: Vec::new(),
             failures: HashMap::new(),
@@ -289,7 +290,7 @@ impl Run {
     pub(super) async fn change_all(&mut self, store: &mut Store<'_>, event: &Event) -> Result<(), SyncError> {
         let (now, policy) = (self.now(), self.policy());
         if matches!(store, Store::Staged(_)) {
-            self.staged.push(event.clone());
+            self.staged.events.push(event.clone());
         }
         let mut after = None;
         loop {
@@ -300,16 +301,6 @@ impl Run {
             after = Some(last.clone());
             store.change(self, &chats, |record| Some(decide(record, event.clone(), &policy, now))).await?;
         }
-    }
-
-    /// Decides anew about contacts that somebody else stored before what happened to the whole instance took effect.
-    pub(super) async fn change_lost(&mut self, chats: &[ChatId]) -> Result<(), SyncError> {
-        let (now, policy) = (self.now(), self.policy());
-        for event in mem::take(&mut self.staged) {
-            let decide = |record: &Record| Some(decide(record, event.clone(), &policy, now));
-            Store::Ledger.change(self, chats, decide).await?;
-        }
-        Ok(())
     }
 
     /// Decides anew about all contacts if the last run decided by another policy, or could not tell names from tags as this one can.

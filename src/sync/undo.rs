@@ -1,6 +1,6 @@
 //! Taking a run back: a run like any other, whose wishes are the names from before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -119,14 +119,18 @@ impl ContactSync {
             after = Some(last.chat.clone());
             let chats: Vec<ChatId> = before.iter().map(|entry| entry.chat.clone()).collect();
             let mut store = Store::Staged(&mut *diff);
-            let mut only = BTreeSet::new();
+            let (mut only, mut events) = (BTreeSet::new(), HashMap::new());
             let decide = |record: &Record| {
                 let text = &before.iter().find(|entry| record.answers_to(&entry.chat))?.text;
                 let Ok(name) = ContactName::new(&clean(text), "") else {
                     undo.superseded.push(record.chat.clone());
                     return None;
                 };
-                let decision = decide(record, Event::Undo { run: undone, name }, &policy, now);
+                let event = Event::Undo { run: undone, name };
+                let decision = decide(record, event.clone(), &policy, now);
+                if decision.is_changed {
+                    events.insert(record.chat.clone(), event);
+                }
                 if decision.is_changed && record.drifted().is_some() {
                     undo.edited_since.push(record.chat.clone());
                 } else if decision.is_changed {
@@ -139,6 +143,7 @@ impl ContactSync {
             };
             store.change(run, &chats, decide).await?;
             run.only.get_or_insert_default().append(&mut only);
+            run.staged.undone.extend(events);
         }
     }
 }
