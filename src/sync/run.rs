@@ -267,22 +267,22 @@ impl Run {
         let (now, policy) = (self.now(), self.policy());
         let alone = policy.backoff.longest().max(policy.repeat_every);
         let longest = policy.deadline.saturating_add(alone).saturating_add(LEASE);
-        let is_ahead = |record: &Record| record.status.due_at().is_some_and(|at| at.since(now) > longest);
         self.save_state(|state| {
             state.wait = state.wait.map(|wait| brought_back(wait, now));
             state.budget.bring_back(now);
         })
         .await?;
+        // What the server itself asked for stays as far ahead, and is found again where it ends one page and begins the next.
+        let (mut after, mut limit) = (now.after(longest), CHUNK);
         loop {
-            let query = Query::DueAfter { after: now.after(longest), limit: CHUNK };
-            let records = self.sync.ledger.fetch(self.sync.book.instance(), query).await?;
+            let records = self.sync.ledger.fetch(self.sync.book.instance(), Query::DueAfter { after, limit }).await?;
+            let last = records.last().and_then(|record| record.status.due_at()).filter(|_| records.len() == limit);
             let chats: Vec<ChatId> = records.into_iter().map(|record| record.chat).collect();
             let decide = |record: &Record| Some(decide(record, Event::ClockSetBack, &policy, now));
             let corrected = Store::Ledger.change(self, &chats, decide).await?;
-            // What the server itself asked for stays as far ahead, and would come again and again.
-            if corrected.iter().all(is_ahead) {
-                return Ok(());
-            }
+            let Some(last) = last else { return Ok(()) };
+            after = last.before(Duration::from_millis(1));
+            limit = CHUNK + corrected.iter().filter(|record| record.status.due_at() == Some(last)).count();
         }
     }
 
