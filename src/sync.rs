@@ -127,7 +127,7 @@ use crate::{
     ChatId,
     book::AddressBook,
     crm::{CrmContact, Feed, RowError},
-    ledger::{Diff, Ledger, LedgerError, Query, Write},
+    ledger::{Diff, Lease, Ledger, LedgerError, Query, Write},
     naming::Naming,
     pace::Daily,
     record::{Drift, Edit, Event, Park, Policy, Record, Status},
@@ -523,7 +523,7 @@ impl ContactSync {
     /// Does the work of a run, and writes down that it began and how it ended.
     async fn record_run<W>(&self, stop: watch::Receiver<bool>, work: impl FnOnce(Run) -> W) -> Result<Report, SyncError>
     where
-        W: Future<Output = Result<Report, SyncError>>,
+        W: Future<Output = Result<Done, SyncError>>,
     {
         let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
         let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
@@ -533,12 +533,21 @@ impl ContactSync {
             Ok(run) => Box::pin(work(run)).await,
             Err(error) => Err(error),
         };
-        let result = result.map(|mut report| {
-            report.summary.seconds = began.elapsed().as_secs_f64();
-            let brief = Brief::of(&report).to_text();
-            (report, brief)
+        let result = result.map(|mut done| {
+            done.report.summary.seconds = began.elapsed().as_secs_f64();
+            let brief = Brief::of(&done.report).to_text();
+            (done, brief)
         });
-        self.end_run(number, result).await
+        let Done { report, lease } = self.end_run(number, result).await?;
+        self.give_back(lease).await?;
+        Ok(report)
+    }
+
+    async fn give_back(&self, lease: Option<Lease>) -> Result<(), SyncError> {
+        match lease {
+            Some(lease) => Ok(self.ledger.release(lease).await?),
+            None => Ok(()),
+        }
     }
 
     /// Writes down how a run ended.
@@ -565,7 +574,7 @@ impl ContactSync {
         }
     }
 
-    async fn perform<S>(&self, mut run: Run, feed: Feed<S>, pushes: bool) -> Result<Report, SyncError>
+    async fn perform<S>(&self, mut run: Run, feed: Feed<S>, pushes: bool) -> Result<Done, SyncError>
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
@@ -581,7 +590,7 @@ impl ContactSync {
         mut run: Run,
         diff: Box<dyn Diff>,
         mut guardrail: Option<Guardrail>,
-    ) -> Result<Report, SyncError> {
+    ) -> Result<Done, SyncError> {
         let mut applied = false;
         if let Some(guardrail) = &guardrail {
             let kind = guardrail.code();
@@ -599,13 +608,13 @@ impl ContactSync {
             (run, guardrail) = self.push(run).await?;
             run.report_left().await?;
         }
-        run.release().await?;
+        let lease = run.end_calls().await?;
         let hint: Option<String> = run.gate.hint().map(Into::into);
         run.keep_rest(hint.clone(), applied).await?;
         let (gate, stopped) = (run.gate.reason(), run.is_stopped());
         let resumes_at = run.resumes_at().filter(|_| run.recorder.summary.gated > 0);
         let Recorder { summary, changes, refusals, notes, .. } = run.recorder;
-        Ok(Report {
+        let report = Report {
             run: run.number,
             summary,
             gate,
@@ -617,7 +626,8 @@ impl ContactSync {
             notes,
             open: changes,
             refusals,
-        })
+        };
+        Ok(Done { report, lease })
     }
 
     /// Pushes what is due, if it is this run that pushes for the instance.
@@ -637,6 +647,10 @@ impl ContactSync {
         while run.lease.is_some() {
             run = Pusher::push(run).await?;
             run.keep_worked().await?;
+            // What was given up is not done with before the end of the run: see `Done`.
+            if run.is_stopped() {
+                break;
+            }
             run.release().await?;
             // Others may have left something to this run between its last look and the release.
             if run.has_more().await? {
@@ -871,6 +885,14 @@ impl ContactSync {
     fn window(&self) -> usize {
         if self.book.pace().interval().is_zero() { self.in_flight.saturating_mul(2).max(16) } else { self.in_flight }
     }
+}
+
+/// What a run came to.
+struct Done {
+    report: Report,
+    /// The lease of a run that was told to stop or never began to push. It is given back once the end of the run is written down: a run
+    /// without an end whose calls were given up would be taken for a dead one by whoever pushes next.
+    lease: Option<Lease>,
 }
 
 /// The contacts that are not in sync before a run calls any.

@@ -391,13 +391,16 @@ impl Run {
     }
 
     pub(super) async fn release(&mut self) -> Result<(), SyncError> {
+        let lease = self.end_calls().await?;
+        self.sync.give_back(lease).await
+    }
+
+    /// Gives back the calls that were counted and not made; hands out the lease.
+    pub(super) async fn end_calls(&mut self) -> Result<Option<Lease>, SyncError> {
         if self.allotment.left > 0 {
             self.allot(0).await?;
         }
-        match self.lease.take() {
-            Some(lease) => Ok(self.sync.ledger.release(lease).await?),
-            None => Ok(()),
-        }
+        Ok(self.lease.take())
     }
 
     /// Tells the gate of a failure, and makes the wait durable that it may begin.

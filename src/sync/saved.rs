@@ -6,7 +6,7 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{ContactSync, Guardrails, Plan, Report, SyncError, report::Plain, run::Run};
+use super::{ContactSync, Done, Guardrails, Plan, Report, SyncError, report::Plain, run::Run};
 use crate::{
     ChatId, InstanceId,
     crm::{CrmContact, Feed, RowError},
@@ -151,7 +151,7 @@ impl ContactSync {
         self.until(work, stop).await
     }
 
-    async fn carry_out_saved(&self, mut run: Run, saved: &SavedPlan) -> Result<Report, SyncError> {
+    async fn carry_out_saved(&self, mut run: Run, saved: &SavedPlan) -> Result<Done, SyncError> {
         run.correct_clock().await?;
         let moved = self.moved_on(saved).await?;
         if !moved.is_empty() {

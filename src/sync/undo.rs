@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    ContactSync, Guardrail, Plan, Report, SyncError,
+    ContactSync, Done, Guardrail, Plan, Report, SyncError,
     report::Recorder,
     run::{Run, Store},
 };
@@ -67,12 +67,14 @@ impl ContactSync {
         let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
         let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
         tracing::info!(%instance, run = number, undone = run, "undo begins");
-        let result = Box::pin(self.take_back(number, run)).await.map(|(undo, mut report)| {
-            report.summary.seconds = began.elapsed().as_secs_f64();
-            let brief = super::Brief::of(&report).to_text();
-            ((undo, report), brief)
+        let result = Box::pin(self.take_back(number, run)).await.map(|(undo, mut done)| {
+            done.report.summary.seconds = began.elapsed().as_secs_f64();
+            let brief = super::Brief::of(&done.report).to_text();
+            ((undo, done), brief)
         });
-        self.end_run(number, result).await
+        let (undo, Done { report, lease }) = self.end_run(number, result).await?;
+        self.give_back(lease).await?;
+        Ok((undo, report))
     }
 
     async fn check_known(&self, run: u64) -> Result<(), SyncError> {
@@ -80,7 +82,7 @@ impl ContactSync {
         if runs.iter().any(|known| known.run == run) { Ok(()) } else { Err(SyncError::NoSuchRun(run)) }
     }
 
-    async fn take_back(&self, number: u64, undone: u64) -> Result<(Undo, Report), SyncError> {
+    async fn take_back(&self, number: u64, undone: u64) -> Result<(Undo, Done), SyncError> {
         let (_tell, stop) = watch::channel(false);
         let mut run = Run::begin(self, stop, Recorder::of_run(self.observer.clone()), number).await?;
         run.recorder.told.undone = Some(undone);

@@ -1,6 +1,6 @@
 //! Processes that die at any moment.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use wawp_contacts::{
     record::{Park, Status},
@@ -9,7 +9,7 @@ use wawp_contacts::{
 
 use crate::{
     book::Fate,
-    world::{World, all, chat, people},
+    world::{World, all, chat, people, some},
 };
 
 const STEP: Duration = Duration::from_millis(7);
@@ -103,5 +103,23 @@ async fn a_contact_over_which_the_process_dies_three_times_is_parked_and_the_oth
         assert_eq!(world.sync().retry(Retry::All).await.unwrap(), 1);
         assert_eq!(world.run(people(3, "Bob")).await.summary.calls, 1);
         assert!(world.shows(3, "Bob"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_told_to_stop_is_taken_for_no_dead_one_by_whoever_pushes_next() {
+    for world in World::each().await {
+        world.book.next([Fate::Hangs]);
+        let (hung, other) = (Arc::clone(&world.book.hung), world.sync());
+        world.shaky.before_end(async move {
+            other.run(some([])).await.unwrap();
+        });
+        let stopping = world.sync().grace(Duration::ZERO);
+        stopping.run_until(all(people(1, "Bob")), async move { hung.notified().await }).await.unwrap();
+        world.run(people(1, "Bob")).await;
+        assert!(world.shows(1, "Bob"));
+        let commits = world.shaky.commits();
+        let mut failures = commits.iter().flatten().filter_map(|record| record.pushed.failure.as_ref());
+        assert!(failures.all(|failure| failure.deaths == 0), "{commits:?}");
     }
 }
