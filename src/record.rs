@@ -575,6 +575,14 @@ impl Record {
         self.chat == *chat || self.aliases.contains(chat)
     }
 
+    /// Notes another id of the person, of which nothing else is known.
+    pub(crate) fn add_alias(&mut self, id: &ChatId) {
+        if !self.answers_to(id) {
+            self.aliases.push(id.clone());
+            self.aliases.sort_unstable();
+        }
+    }
+
     /// Whether the contact is known to have a name in the address book: something was sent, or seen with a name.
     #[must_use]
     pub fn is_known(&self) -> bool {

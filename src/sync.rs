@@ -94,7 +94,8 @@ mod undo;
 mod verify;
 
 use std::{
-    collections::HashSet, error::Error as StdError, fmt, future::Future, pin::pin, process, sync::Arc, time::Duration,
+    collections::HashSet, error::Error as StdError, fmt, future::Future, mem, pin::pin, process, sync::Arc,
+    time::Duration,
 };
 
 use futures_util::Stream;
@@ -126,10 +127,10 @@ use crate::{
     ChatId,
     book::AddressBook,
     crm::{CrmContact, Feed, RowError},
-    ledger::{Diff, Ledger, LedgerError, Query, Write},
+    ledger::{Diff, Lease, Ledger, LedgerError, Query, Write},
     naming::Naming,
     pace::Daily,
-    record::{Drift, Event, Park, Policy, Record, Status},
+    record::{Drift, Edit, Event, Park, Policy, Record, Status},
     retry::RetryPolicy,
     time::Clock,
 };
@@ -520,7 +521,7 @@ impl ContactSync {
     async fn record_run<T, W>(&self, stop: watch::Receiver<bool>, work: impl FnOnce(Run) -> W) -> Result<T, SyncError>
     where
         T: Ending,
-        W: Future<Output = Result<T, SyncError>>,
+        W: Future<Output = Result<Done<T>, SyncError>>,
     {
         let (began, instance) = (tokio::time::Instant::now(), self.book.instance());
         let number = self.ledger.begin_run(instance, &self.owner, self.clock.now()).await?;
@@ -533,7 +534,7 @@ impl ContactSync {
         let brief = match &mut result {
             Ok(done) => {
                 tracing::info!(%instance, run = number, "run ends");
-                done.brief(began.elapsed())
+                done.what.brief(began.elapsed())
             }
             Err(error) => {
                 tracing::error!(%instance, run = number, error = error.brief(), "run fails");
@@ -544,13 +545,20 @@ impl ContactSync {
         if ended.is_ok() {
             ended = self.ledger.keep_reports(instance, self.keep_reports).await;
         }
-        match ended {
-            Err(error) if result.is_ok() => Err(error.into()),
-            _ => result,
+        let Done { what, lease } = result?;
+        let given_back = self.give_back(lease).await;
+        ended?;
+        given_back.map(|()| what)
+    }
+
+    async fn give_back(&self, lease: Option<Lease>) -> Result<(), SyncError> {
+        match lease {
+            Some(lease) => Ok(self.ledger.release(lease).await?),
+            None => Ok(()),
         }
     }
 
-    async fn perform<S>(&self, mut run: Run, feed: Feed<S>, pushes: bool) -> Result<Report, SyncError>
+    async fn perform<S>(&self, mut run: Run, feed: Feed<S>, pushes: bool) -> Result<Done<Report>, SyncError>
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
@@ -566,7 +574,7 @@ impl ContactSync {
         mut run: Run,
         diff: Box<dyn Diff>,
         mut guardrail: Option<Guardrail>,
-    ) -> Result<Report, SyncError> {
+    ) -> Result<Done<Report>, SyncError> {
         let mut applied = false;
         if let Some(guardrail) = &guardrail {
             let kind = guardrail.code();
@@ -584,13 +592,13 @@ impl ContactSync {
             (run, guardrail) = self.push(run).await?;
             run.report_left().await?;
         }
-        run.release().await?;
+        let lease = run.end_calls().await?;
         let hint: Option<String> = run.gate.hint().map(Into::into);
         run.keep_rest(hint.clone(), applied).await?;
         let (gate, stopped) = (run.gate.reason(), run.is_stopped());
         let resumes_at = run.resumes_at().filter(|_| run.recorder.summary.gated > 0);
         let Recorder { summary, changes, refusals, notes, .. } = run.recorder;
-        Ok(Report {
+        let report = Report {
             run: run.number,
             summary,
             gate,
@@ -602,7 +610,8 @@ impl ContactSync {
             notes,
             open: changes,
             refusals,
-        })
+        };
+        Ok(Done { what: report, lease })
     }
 
     /// Pushes what is due, if it is this run that pushes for the instance.
@@ -620,6 +629,10 @@ impl ContactSync {
         while run.lease.is_some() {
             run = Pusher::push(run).await?;
             run.keep_worked().await?;
+            // What was given up is not done with before the end of the run: see `Done`.
+            if run.is_stopped() {
+                break;
+            }
             run.release().await?;
             // Others may have left something to this run between its last look and the release.
             if run.has_more().await? {
@@ -784,26 +797,35 @@ impl ContactSync {
         .await
     }
 
-    /// Makes the claims of staged records once more that somebody else stored meanwhile.
+    /// Makes what was staged once more of records that somebody else stored meanwhile.
     async fn apply_again(&self, run: &mut Run, mut lost: Vec<Write>) -> Result<(), SyncError> {
-        let (instance, policy) = (self.book.instance(), run.policy());
+        let (instance, policy, staged) = (self.book.instance(), run.policy(), mem::take(&mut run.staged));
         let chats: Vec<_> = lost.iter().map(|write| write.record.chat.clone()).collect();
         let claims = lost.iter().flat_map(|write| write.record.claims.iter().map(|claim| claim.crm_id.clone()));
         let crm_ids: Vec<Box<str>> = claims.collect();
+        let mut untold: HashSet<ChatId> = chats.iter().cloned().collect();
+        run.edits.retain(|edit| !untold.contains(&edit.chat));
         // What was stored by an earlier round changes nothing in the next one.
         while !lost.is_empty() {
             tracing::debug!(%instance, lost = lost.len(), "records were stored by somebody else meanwhile; deciding again");
             self.leave_forgotten(run, &mut lost).await?;
-            let mut again = Again::new(self.ledger.fetch(instance, Query::Chats(&chats)).await?);
+            let mut again = Again::new(&staged, untold, &policy, self.clock.now());
+            again.know(self.ledger.fetch(instance, Query::Chats(&chats)).await?);
             again.know(self.ledger.fetch(instance, Query::CrmIds(&crm_ids)).await?);
             for write in &lost {
-                again.make(write, &policy, self.clock.now());
+                again.make(write);
             }
-            if self.ledger.commit(instance, None, again.into_writes()).await?.is_empty() {
+            let (writes, edits): (Vec<Write>, Vec<Option<Edit>>) = again.into_writes().unzip();
+            let made: Vec<ChatId> = writes.iter().map(|write| write.record.chat.clone()).collect();
+            let open = self.ledger.commit(instance, None, writes).await?;
+            let stored = edits.into_iter().enumerate().filter(|(at, _)| !open.contains(at));
+            run.edits.extend(stored.filter_map(|(_, edit)| edit));
+            if open.is_empty() {
                 break;
             }
+            untold = open.into_iter().map(|at| made[at].clone()).collect();
         }
-        run.change_lost(&chats).await
+        Ok(())
     }
 
     /// What decisions are made with, where a request can take effect for so long.
@@ -813,11 +835,12 @@ impl ContactSync {
         Policy { naming, deadline, backoff, drift: self.drift, repeats, repeat_every, ..Policy::default() }
     }
 
-    /// Refuses claims of persons who were forgotten since the rows were compared.
+    /// Refuses claims of persons who were forgotten since the rows were compared, and leaves their ids out.
     async fn leave_forgotten(&self, run: &mut Run, lost: &mut Vec<Write>) -> Result<(), SyncError> {
         let ids_of = |write: &Write| {
             let claims = write.record.claims.iter().map(|claim| claim.crm_id.clone());
-            std::iter::once(write.record.chat.as_str().into()).chain(claims).collect::<Vec<Box<str>>>()
+            let chats = std::iter::once(&write.record.chat).chain(&write.record.aliases);
+            chats.map(|chat| chat.as_str().into()).chain(claims).collect::<Vec<Box<str>>>()
         };
         let ids: Vec<Box<str>> = lost.iter().flat_map(ids_of).collect();
         let texts: Vec<&str> = ids.iter().map(|id| &**id).collect();
@@ -826,6 +849,7 @@ impl ContactSync {
             let is_forgotten = are_forgotten.next().unwrap_or_default();
             let Write { record, .. } = write;
             let chat = record.chat.clone();
+            record.aliases.retain(|_| !are_forgotten.next().unwrap_or_default());
             record.claims.retain(|claim| {
                 let is_refused = are_forgotten.next().unwrap_or_default() || is_forgotten;
                 if is_refused {
@@ -844,6 +868,14 @@ impl ContactSync {
     fn window(&self) -> usize {
         if self.book.pace().interval().is_zero() { self.in_flight.saturating_mul(2).max(16) } else { self.in_flight }
     }
+}
+
+/// What a run came to.
+struct Done<T> {
+    what: T,
+    /// The lease of a run that was told to stop or never began to push. It is given back once the end of the run is written down: a run
+    /// without an end whose calls were given up would be taken for a dead one by whoever pushes next.
+    lease: Option<Lease>,
 }
 
 /// The contacts that are not in sync before a run calls any.

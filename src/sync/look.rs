@@ -20,7 +20,7 @@ use super::{
 use crate::{
     ChatId, Error, ErrorClass, ErrorKind, Phone,
     book::{Contact, Existence, LidPage, Page, Pager, Permit, Session},
-    record::{Blame, Decision, Event, Hold, Record, Status, decide, merge},
+    record::{Blame, Decision, Event, Hold, Record, Status, decide},
     sync::gate::Passage,
     time::Timestamp,
 };
@@ -407,7 +407,9 @@ impl Run {
         if !lids.is_empty() {
             let records = store.find(self, &lids).await?;
             for lid in lids {
-                if !records.iter().any(|record| record.chat != lid && record.answers_to(&lid))
+                // One that a person took out of a contact is a contact by itself.
+                let is_settled = |record: &Record| record.chat != lid || record.held.is_some();
+                if !records.iter().any(|record| record.answers_to(&lid) && is_settled(record))
                     && let Some(name) = sighting.names.remove(&lid)
                     && listed.lids.len() < MOST_LIDS
                 {
@@ -502,7 +504,8 @@ impl Run {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        self.leave_forgotten(&mut aliases).await?;
+        let learnable = self.learnable(store, aliases.keys().cloned().collect()).await?;
+        aliases.retain(|alias, _| learnable.contains(alias));
         let (policy, adopts) = (self.policy(), self.looked.adopts);
         let (mut known, mut has_news) = (HashSet::new(), false);
         let decide = |record: &Record| {
@@ -515,7 +518,7 @@ impl Run {
             let name = own.or_else(|| names.get(&record.chat.variant()?))?;
             let mut next = record.clone();
             for (alias, _) in aliases.iter().filter(|(_, chat)| record.answers_to(chat)) {
-                next = merge(&next, Record::new(alias.clone()), &policy, now).record;
+                next.add_alias(alias);
             }
             let text = name.as_deref().map(Into::into);
             let event = match &replaced {
@@ -543,14 +546,17 @@ impl Run {
             .collect())
     }
 
-    /// Passes over privacy ids of persons who were forgotten.
-    async fn leave_forgotten(&self, aliases: &mut BTreeMap<ChatId, ChatId>) -> Result<(), SyncError> {
-        if !aliases.is_empty() {
-            let ids: Vec<&str> = aliases.keys().map(ChatId::as_str).collect();
-            let mut are_forgotten = self.sync.ledger.forgotten(self.sync.book.instance(), &ids).await?.into_iter();
-            aliases.retain(|_, _| !are_forgotten.next().unwrap_or_default());
+    /// Which privacy ids can be learnt: not those of persons who were forgotten, and not those that are contacts by themselves, which are
+    /// joined when they are resolved, unless a person took them out.
+    async fn learnable(&self, store: &mut Store<'_>, mut lids: Vec<ChatId>) -> Result<Vec<ChatId>, SyncError> {
+        if !lids.is_empty() {
+            let own = store.find(self, &lids).await?;
+            lids.retain(|lid| !own.iter().any(|record| record.chat == *lid));
+            let texts: Vec<&str> = lids.iter().map(ChatId::as_str).collect();
+            let mut are_forgotten = self.sync.ledger.forgotten(self.sync.book.instance(), &texts).await?.into_iter();
+            lids.retain(|_| !are_forgotten.next().unwrap_or_default());
         }
-        Ok(())
+        Ok(lids)
     }
 
     /// Finds out the phone behind a privacy id, and goes on under it: what the CRM knows by privacy id only is never called by its
@@ -574,9 +580,11 @@ impl Run {
     /// Whether it is to be asked first if the number is on WhatsApp, and how it is written there.
     pub(super) fn needs_check(&self, record: &Record) -> bool {
         let is_new = !record.is_known() && record.checked.is_none() && !record.chat.is_lid();
+        // Whoever goes on under another id would forget what is in doubt under this one.
+        let is_free = record.pushed.in_doubt.is_none();
         let is_wanted =
             self.sync.checks_numbers || (self.sync.look_first != LookFirst::Never && record.chat.variant().is_some());
-        is_new && is_wanted && !self.looked.cannot_check && !self.looked.unchecked.contains(&record.chat)
+        is_new && is_free && is_wanted && !self.looked.cannot_check && !self.looked.unchecked.contains(&record.chat)
     }
 
     /// Asks whether a number is on WhatsApp, and goes on under the id that the server confirms: a number that is written in two ways is
@@ -608,11 +616,12 @@ impl Run {
             self.join(record, other).await?;
         }
         let (now, policy, chat) = (self.now(), self.policy(), record.chat.clone());
-        let lid = existence.chat.filter(ChatId::is_lid);
+        let lid = existence.chat.filter(ChatId::is_lid).into_iter().collect();
+        let lids = self.learnable(&mut Store::Ledger, lid).await?;
         let decide = |record: &Record| {
             let mut decision = decide(record, Event::Checked { exists: existence.exists }, &policy, now);
-            if let Some(lid) = lid.as_ref().filter(|lid| !record.answers_to(lid)) {
-                decision.record = merge(&decision.record, Record::new(lid.clone()), &policy, now).record;
+            for lid in &lids {
+                decision.record.add_alias(lid);
             }
             Some(decision)
         };

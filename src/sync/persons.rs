@@ -268,7 +268,8 @@ impl ContactSync {
 
     async fn known(&self, chat: &ChatId) -> Result<Option<Record>, SyncError> {
         let found = self.ledger.fetch(self.book.instance(), Query::Chats(std::slice::from_ref(chat))).await?;
-        Ok(found.into_iter().next())
+        // An id that is a contact by itself may be known as another one's alias.
+        Ok(found.into_iter().min_by_key(|record| record.chat != *chat))
     }
 
     /// Decides about one contact, and stores what changes; again if somebody else was faster.

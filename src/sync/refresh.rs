@@ -6,7 +6,7 @@ use futures_util::{Stream, stream::unfold};
 use serde::Serialize;
 
 use super::{
-    ContactSync, Ending, Guardrail, Report, SyncError,
+    ContactSync, Done, Ending, Guardrail, Report, SyncError,
     run::{Run, Store},
 };
 use crate::{
@@ -131,7 +131,7 @@ impl ContactSync {
         self.until(|stop| self.record_run(stop, |run| self.read_whole(run, adopts)), pending()).await
     }
 
-    async fn read_whole(&self, mut run: Run, adopts: bool) -> Result<Refresh, SyncError> {
+    async fn read_whole(&self, mut run: Run, adopts: bool) -> Result<Done<Refresh>, SyncError> {
         run.correct_clock().await?;
         run.lease().await?;
         let mut found = Refresh { run: run.number, ..Refresh::default() };
@@ -143,14 +143,13 @@ impl ContactSync {
                 found.complete = run.look_at_book(&mut Store::Ledger).await?.is_some();
                 self.keep_state(&mut run).await?;
             }
-            run.release().await?;
         }
         let counts = run.looked.counts;
         (found.drifted, found.matching, found.different) = (counts.drifted, counts.matching, counts.different);
         found.read = counts.read;
         (found.gate, found.hint) = (run.gate.reason(), run.gate.hint().map(Into::into));
         found.pushed_by = run.recorder.notes.pushed_by.take();
-        Ok(found)
+        Ok(Done { what: found, lease: run.end_calls().await? })
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     ContactSync, LEASE, SyncError,
+    again::Staged,
     gate::{Gate, Passage, Verdict, brought_back, human_step},
     look::Looked,
     report::{Change, Outcome, Progress, Recorder},
@@ -65,12 +66,12 @@ pub(super) struct Run {
     pub(super) is_exact: bool,
     /// The contacts that an undo is about; `None` for all.
     pub(super) only: Option<Only>,
-    /// What happened to the whole instance, in records that have not taken effect yet.
-    staged: Vec<Event>,
+    /// What was decided in records that have not taken effect yet.
+    pub(super) staged: Staged,
     /// Runs that never came to their end.
     dead: HashSet<u64>,
     /// What persons saved, in records that have not taken effect yet.
-    edits: Vec<Edit>,
+    pub(super) edits: Vec<Edit>,
     /// How often contacts failed in this run; those that failed too often are left for a later one.
     failures: HashMap<ChatId, u32>,
     policy: Policy,
@@ -133,7 +134,7 @@ impl Run {
             planned,
             is_exact: false,
             only: None,
-            staged: Vec::new(),
+            staged: Staged::default(),
             dead: HashSet::new(),
             edits: Vec::new(),
             failures: HashMap::new(),
@@ -282,22 +283,22 @@ impl Run {
         let (now, policy) = (self.now(), self.policy());
         let alone = policy.backoff.longest().max(policy.repeat_every);
         let longest = policy.deadline.saturating_add(alone).saturating_add(LEASE);
-        let is_ahead = |record: &Record| record.status.due_at().is_some_and(|at| at.since(now) > longest);
         self.save_state(|state| {
             state.wait = state.wait.map(|wait| brought_back(wait, now));
             state.budget.bring_back(now);
         })
         .await?;
+        // What the server itself asked for stays as far ahead, and is found again where it ends one page and begins the next.
+        let (mut after, mut limit) = (now.after(longest), CHUNK);
         loop {
-            let query = Query::DueAfter { after: now.after(longest), limit: CHUNK };
-            let records = self.sync.ledger.fetch(self.sync.book.instance(), query).await?;
+            let records = self.sync.ledger.fetch(self.sync.book.instance(), Query::DueAfter { after, limit }).await?;
+            let last = records.last().and_then(|record| record.status.due_at()).filter(|_| records.len() == limit);
             let chats: Vec<ChatId> = records.into_iter().map(|record| record.chat).collect();
             let decide = |record: &Record| Some(decide(record, Event::ClockSetBack, &policy, now));
             let corrected = Store::Ledger.change(self, &chats, decide).await?;
-            // What the server itself asked for stays as far ahead, and would come again and again.
-            if corrected.iter().all(is_ahead) {
-                return Ok(());
-            }
+            let Some(last) = last else { return Ok(()) };
+            after = last.before(Duration::from_millis(1));
+            limit = CHUNK + corrected.iter().filter(|record| record.status.due_at() == Some(last)).count();
         }
     }
 
@@ -305,7 +306,7 @@ impl Run {
     pub(super) async fn change_all(&mut self, store: &mut Store<'_>, event: &Event) -> Result<(), SyncError> {
         let (now, policy) = (self.now(), self.policy());
         if matches!(store, Store::Staged(_)) {
-            self.staged.push(event.clone());
+            self.staged.events.push(event.clone());
         }
         let mut after = None;
         loop {
@@ -316,16 +317,6 @@ impl Run {
             after = Some(last.clone());
             store.change(self, &chats, |record| Some(decide(record, event.clone(), &policy, now))).await?;
         }
-    }
-
-    /// Decides anew about contacts that somebody else stored before what happened to the whole instance took effect.
-    pub(super) async fn change_lost(&mut self, chats: &[ChatId]) -> Result<(), SyncError> {
-        let (now, policy) = (self.now(), self.policy());
-        for event in mem::take(&mut self.staged) {
-            let decide = |record: &Record| Some(decide(record, event.clone(), &policy, now));
-            Store::Ledger.change(self, chats, decide).await?;
-        }
-        Ok(())
     }
 
     /// Decides anew about all contacts if the last run decided by another policy, or could not tell names from tags as this one can.
@@ -430,13 +421,16 @@ impl Run {
     }
 
     pub(super) async fn release(&mut self) -> Result<(), SyncError> {
+        let lease = self.end_calls().await?;
+        self.sync.give_back(lease).await
+    }
+
+    /// Gives back the calls that were counted and not made; hands out the lease.
+    pub(super) async fn end_calls(&mut self) -> Result<Option<Lease>, SyncError> {
         if self.allotment.left > 0 {
             self.allot(0).await?;
         }
-        match self.lease.take() {
-            Some(lease) => Ok(self.sync.ledger.release(lease).await?),
-            None => Ok(()),
-        }
+        Ok(self.lease.take())
     }
 
     /// Tells the gate of a failure, and makes the wait durable that it may begin.

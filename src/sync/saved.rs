@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{
-    ContactSync, Guardrails, Plan, Report, SyncError,
+    ContactSync, Done, Guardrails, Plan, Report, SyncError,
     report::Plain,
     run::{Run, Store},
 };
@@ -163,7 +163,7 @@ impl ContactSync {
         self.until(work, stop).await
     }
 
-    async fn carry_out_saved(&self, mut run: Run, saved: &SavedPlan) -> Result<Report, SyncError> {
+    async fn carry_out_saved(&self, mut run: Run, saved: &SavedPlan) -> Result<Done<Report>, SyncError> {
         run.correct_clock().await?;
         let moved = self.moved_on(saved).await?;
         if !moved.is_empty() {

@@ -1,12 +1,16 @@
 //! Taking a run back: a run like any other, whose wishes are the names from before.
 
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::Future,
+    time::Duration,
+};
 
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    ContactSync, Ending, Guardrail, Plan, Report, SyncError,
+    ContactSync, Done, Ending, Guardrail, Plan, Report, SyncError,
     report::Recorder,
     run::{Only, Run, Store},
 };
@@ -86,12 +90,13 @@ impl ContactSync {
         known.map(drop).ok_or(SyncError::NoSuchRun(run))
     }
 
-    async fn take_back(&self, mut run: Run, undone: u64) -> Result<(Undo, Report), SyncError> {
+    async fn take_back(&self, mut run: Run, undone: u64) -> Result<Done<(Undo, Report)>, SyncError> {
         run.recorder.told.undone = Some(undone);
         run.correct_clock().await?;
         let mut diff = self.ledger.diff(self.book.instance()).await?;
         let (undo, guardrail) = self.prepare_undo(&mut run, &mut *diff, undone).await?;
-        Ok((undo, self.carry_out(run, diff, guardrail).await?))
+        let Done { what: report, lease } = self.carry_out(run, diff, guardrail).await?;
+        Ok(Done { what: (undo, report), lease })
     }
 
     /// Reads what the address book shows, stages the names from before, and judges what is about to happen.
@@ -123,13 +128,18 @@ impl ContactSync {
             after = Some(last.chat.clone());
             let chats: Vec<ChatId> = before.iter().map(|entry| entry.chat.clone()).collect();
             let mut store = Store::Staged(&mut *diff);
+            let mut events = HashMap::new();
             let decide = |record: &Record| {
                 let text = &before.iter().find(|entry| record.answers_to(&entry.chat))?.text;
                 let Ok(name) = ContactName::new(&clean(text), "") else {
                     undo.superseded.push(record.chat.clone());
                     return None;
                 };
-                let decision = decide(record, Event::Undo { run: undone, name: name.clone() }, &policy, now);
+                let event = Event::Undo { run: undone, name: name.clone() };
+                let decision = decide(record, event.clone(), &policy, now);
+                if decision.is_changed {
+                    events.insert(record.chat.clone(), event);
+                }
                 if decision.is_changed && record.drifted().is_some() {
                     undo.edited_since.push(record.chat.clone());
                 } else if decision.is_changed || is_under_way(record, &name) {
@@ -141,6 +151,7 @@ impl ContactSync {
                 Some(decision)
             };
             store.change(run, &chats, decide).await?;
+            run.staged.undone.extend(events);
         }
         run.only = Some(Only::new(only));
         Ok(undo)

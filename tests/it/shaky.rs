@@ -28,6 +28,8 @@ struct State {
     before: VecDeque<BoxFuture<'static, ()>>,
     /// What happens right before the next comparison is applied.
     before_apply: Option<BoxFuture<'static, ()>>,
+    /// What happens right before the next end of a run is written down.
+    before_end: Option<BoxFuture<'static, ()>>,
     /// How often the lease was renewed.
     renewals: usize,
     /// How often the ledger was only read.
@@ -55,6 +57,7 @@ impl Shaky {
             delay: Duration::ZERO,
             before: VecDeque::new(),
             before_apply: None,
+            before_end: None,
             renewals: 0,
             looks: 0,
             commits: Vec::new(),
@@ -97,6 +100,11 @@ impl Shaky {
     /// Lets something happen right before the wishes of the next run take effect.
     pub(crate) fn before_apply(&self, event: impl Future<Output = ()> + Send + 'static) {
         self.state().before_apply = Some(Box::pin(event));
+    }
+
+    /// Lets something happen right before the end of the next run is written down.
+    pub(crate) fn before_end(&self, event: impl Future<Output = ()> + Send + 'static) {
+        self.state().before_end = Some(Box::pin(event));
     }
 
     pub(crate) fn renewals(&self) -> usize {
@@ -147,6 +155,7 @@ impl Director for Shaky {
                 state.before.pop_front()
             }
             Step::Apply => self.state().before_apply.take(),
+            Step::EndRun => self.state().before_end.take(),
             _ => None,
         };
         if let Some(event) = event {

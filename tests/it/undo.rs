@@ -56,6 +56,18 @@ async fn an_undo_of_an_undo_is_the_run_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_undo_of_an_undo_that_is_lost_to_another_writer_is_made_again() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        let (_, undone) = world.sync().undo(run).await.unwrap();
+        world.shaky.before_apply(world.touch(1));
+        let (again, report) = world.sync().undo(undone.run).await.unwrap();
+        assert_eq!((again.restored, report.summary.calls), (3, 3));
+        assert!(world.shows(3, "Rob"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_person_edited_since_is_listed_and_not_overwritten() {
     for world in World::each().await {
         let run = renamed(&world).await;

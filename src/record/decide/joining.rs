@@ -31,11 +31,8 @@ pub fn merge(kept: &Record, absorbed: Record, policy: &Policy, now: Timestamp) -
         _ => None,
     };
     for alias in std::iter::once(absorbed.chat).chain(absorbed.aliases) {
-        if !next.answers_to(&alias) {
-            next.aliases.push(alias);
-        }
+        next.add_alias(&alias);
     }
-    next.aliases.sort_unstable();
     for claim in absorbed.claims {
         match next.claims.iter_mut().find(|held| held.crm_id == claim.crm_id) {
             None => insert(&mut next.claims, claim),
@@ -52,15 +49,26 @@ pub fn merge(kept: &Record, absorbed: Record, policy: &Policy, now: Timestamp) -
 }
 
 /// Takes a record out again that was joined: gives back what is left, and the record of the other id as it was, with the claims that it
-/// brought as they are now. `None` if no record of that id was joined.
+/// brought as they are now. Of an alias that was learnt without a record, the other one is new. `None` if it is no alias, and no record
+/// of that id was joined.
 ///
 /// A privacy id that was taken out is held, so that it is not joined again by itself.
 #[must_use]
 pub fn unmerge(kept: &Record, id: &ChatId, policy: &Policy, now: Timestamp) -> Option<(Record, Record)> {
+    if kept.chat == *id {
+        return None;
+    }
     let mut left = kept.clone();
-    let at = left.joined.iter().position(|joined| joined.answers_to(id))?;
-    let mut back = *left.joined.remove(at);
+    // Of records that were joined with one another before, each has its own; the first holds them all.
+    let mut back = match left.joined.iter().rposition(|joined| joined.answers_to(id)) {
+        Some(at) => *left.joined.remove(at),
+        None if left.aliases.contains(id) => Record::new(id.clone()),
+        None => return None,
+    };
+    // An id that was taken out since is a contact by itself.
+    back.aliases.retain(|alias| left.aliases.contains(alias));
     left.aliases.retain(|alias| !back.answers_to(alias));
+    (back.joined, left.joined) = left.joined.into_iter().partition(|joined| back.answers_to(&joined.chat));
     let brought: Vec<Box<str>> = back.claims.iter().map(|claim| claim.crm_id.clone()).collect();
     let (theirs, ours) = mem::take(&mut left.claims).into_iter().partition(|claim| brought.contains(&claim.crm_id));
     (left.claims, back.claims) = (ours, theirs);

@@ -1,11 +1,11 @@
 //! The observer's lane: what the address book shows.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use super::{Blame, Effect, Policy, persons::drop_substitute, pushing::overwritten, queue, restatus};
 use crate::{
     ErrorKind,
-    record::{Flips, Hold, LastFailure, Pushed, Record, Seen, Status},
+    record::{Flips, Hold, InDoubt, LastFailure, Pushed, Record, Seen, Sent, Status},
     time::Timestamp,
 };
 
@@ -128,10 +128,16 @@ pub(super) fn phone_unknown(record: &mut Record, now: Timestamp) {
     }
 }
 
-/// Forgets what the address book of another account showed; a request in doubt may still reach the account that is there now.
+/// Forgets what the address book of another account showed; a request in doubt may still reach the account that is there now, and so may
+/// an older one for the name that was sent.
 pub(super) fn account_changed(record: &mut Record, policy: &Policy, now: Timestamp) {
     record.seen = None;
     drop_substitute(record);
-    record.pushed = Pushed { in_doubt: record.pushed.in_doubt.take(), ..Pushed::default() };
+    let Pushed { sent, in_doubt, late_until, .. } = mem::take(&mut record.pushed);
+    let late = sent.zip(late_until.filter(|until| *until > now)).map(|(sent, until)| {
+        let Sent { wish, run, at, .. } = sent;
+        InDoubt { wish, run, since: at.min(now), until, earlier_until: None }
+    });
+    record.pushed.in_doubt = in_doubt.or(late);
     restatus(record, queue(record, now), policy, now);
 }

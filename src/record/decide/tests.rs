@@ -299,6 +299,16 @@ fn an_older_request_is_remembered_after_its_repeat_was_acknowledged() {
 }
 
 #[test]
+fn p9_a_late_request_may_still_reach_the_account_that_is_there_now() {
+    let moved = after(&repeated(), Event::AccountChanged, at(50));
+    assert_eq!(moved.status, due(50), "the same name may be sent at once");
+    assert_eq!(after(&moved, Event::claimed("7", wish("Bob")), at(60)).status, due(100));
+    let back = after(&moved, Event::ClockSetBack, Timestamp(0));
+    let renamed = after(&back, Event::claimed("7", wish("Bob")), Timestamp(0));
+    assert!(renamed.status.due_at().is_some_and(|at| at <= Timestamp(100)), "{renamed:?}");
+}
+
+#[test]
 fn a_late_request_that_is_over_is_no_part_of_the_next_mark() {
     let drifted = after(&repeated(), saw("Mum"), at(50));
     for (now, earlier_until) in [(99, Some(at(100))), (100, None)] {

@@ -1,6 +1,6 @@
 //! Processes that die at any moment.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use wawp_contacts::{
     pace::Daily,
@@ -10,7 +10,7 @@ use wawp_contacts::{
 
 use crate::{
     book::Fate,
-    world::{World, all, chat, people},
+    world::{World, all, chat, people, some},
 };
 
 const STEP: Duration = Duration::from_millis(7);
@@ -144,5 +144,23 @@ async fn p6_a_contact_over_which_runs_die_is_noticed_however_often_the_book_is_r
         }
         world.run(people(1, "Bob")).await;
         assert_eq!(world.record(0).await.status, Status::Parked { reason: Park::Deadly });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_told_to_stop_is_taken_for_no_dead_one_by_whoever_pushes_next() {
+    for world in World::each().await {
+        world.book.next([Fate::Hangs]);
+        let (hung, other) = (Arc::clone(&world.book.hung), world.sync());
+        world.shaky.before_end(async move {
+            other.run(some([])).await.unwrap();
+        });
+        let stopping = world.sync().grace(Duration::ZERO);
+        stopping.run_until(all(people(1, "Bob")), async move { hung.notified().await }).await.unwrap();
+        world.run(people(1, "Bob")).await;
+        assert!(world.shows(1, "Bob"));
+        let commits = world.shaky.commits();
+        let mut failures = commits.iter().flatten().filter_map(|record| record.pushed.failure.as_ref());
+        assert!(failures.all(|failure| failure.deaths == 0), "{commits:?}");
     }
 }

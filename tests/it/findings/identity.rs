@@ -1,15 +1,18 @@
 //! Who a person is: privacy ids, variants, and answers under another id.
 
+use std::time::Duration;
+
 use wawp_contacts::{
     ChatId, ErrorKind,
+    book::Existence,
     crm::CrmContact,
     ledger::Ledger,
-    record::Hold,
+    record::{Hold, Policy, Record, merge},
     sync::{Guardrails, Outcome},
 };
 
 use crate::{
-    book::Read,
+    book::{Fate, Read},
     world::{World, all, chat, counts, lid, people, row, seconds},
 };
 
@@ -180,4 +183,93 @@ async fn p7_a_privacy_id_that_cannot_be_asked_for_now_is_neither_called_nor_held
     let report = world.run(vec![anonymous(7, "Bob"), row(1, "Ann")]).await;
     assert_eq!((counts(&report), report.summary.held), ([1, 0, 0, 0, 0, 1, 1], 0), "{report}");
     assert!(phones_asked(&world) < 20, "{} times", phones_asked(&world));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_privacy_id_that_was_taken_out_is_not_learnt_again_from_a_read() {
+    for world in World::each().await {
+        world.book.map(&lid(7), Some(&chat(7)));
+        world.run(vec![anonymous(7, "Bob")]).await;
+        world.sync().unmerge(&lid(7)).await.unwrap().unwrap();
+        world.book.show_as(&chat(7), &lid(7));
+        world.sync().refresh().await.unwrap();
+        assert_eq!(world.record(7).await.aliases, [], "the whole book lists it");
+        world.run(vec![anonymous(7, "Bob"), CrmContact::new("crm-phone", chat(7)).named("Rob", "")]).await;
+        assert_eq!(world.record(7).await.aliases, [], "the phone is answered for under it");
+        assert_eq!(world.sync().unmerge(&lid(7)).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_privacy_id_that_is_a_contact_by_itself_is_not_taken_out_of_another_one() {
+    for world in World::each().await {
+        world.book.map(&lid(7), Some(&chat(7)));
+        world.run(vec![anonymous(7, "Bob")]).await;
+        world.sync().unmerge(&lid(7)).await.unwrap().unwrap();
+        // As an observer may store it who does not know better.
+        let learnt = merge(&world.record(7).await, Record::new(lid(7)), &Policy::default(), world.clock.now());
+        assert!(world.ledger.commit(&world.instance, None, vec![learnt.into()]).await.unwrap().is_empty());
+        let held = world.sync().hold(&lid(7)).await.unwrap().unwrap();
+        assert_eq!(held.chat, lid(7), "what is said of an id is said of its own contact");
+        assert_eq!(world.sync().unmerge(&lid(7)).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_privacy_id_that_an_answer_taught_is_taken_out_as_a_contact_that_is_held() {
+    for world in World::each().await {
+        world.book.edit(&chat(0), "Mum");
+        world.book.show_as(&chat(0), &lid(0));
+        world.book.map(&lid(0), Some(&chat(0)));
+        world.run(vec![row(0, "Bob")]).await;
+        let (left, back) = world.sync().unmerge(&lid(0)).await.unwrap().unwrap();
+        assert_eq!((left.chat, left.aliases, left.joined.len()), (chat(0), vec![], 0));
+        assert!(back.chat == lid(0) && back.held.is_some() && back.claims.is_empty(), "{back:?}");
+        assert_eq!(world.sync().unmerge(&lid(0)).await.unwrap(), None, "once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_by_privacy_id_is_given_back_also_where_the_id_was_listed_before_it_was_resolved() {
+    for world in World::each().await {
+        world.book.edit(&chat(0), "Mum");
+        world.book.show_as(&chat(0), &lid(0));
+        world.book.map(&lid(0), Some(&chat(0)));
+        let export = || [people(30, "Bob"), vec![CrmContact::new("crm-lid", lid(0)).named("Lid", "")]].concat();
+        world.run(export()).await;
+        let (left, back) = world.sync().unmerge(&lid(0)).await.unwrap().unwrap();
+        assert_eq!((&*left.claims[0].crm_id, &*back.claims[0].crm_id), ("crm-0", "crm-lid"));
+        assert_eq!((left.claims.len(), back.claims.len()), (1, 1));
+        world.run(export()).await;
+        assert_eq!((world.book.name(&chat(0)), world.texts(0).await), (Some("Bob 0".into()), vec!["Mum".into()]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_also_where_a_privacy_id_that_it_learnt_is_forgotten_meanwhile() {
+    for world in World::each().await {
+        world.book.edit(&chat(0), "Mum");
+        world.book.show_as(&chat(0), &lid(0));
+        world.book.map(&lid(0), Some(&chat(0)));
+        let other = world.sync();
+        world.shaky.before_apply(async move {
+            assert_eq!(other.forget(&lid(0)).await.unwrap(), None);
+        });
+        world.run(vec![row(0, "Bob")]).await;
+        assert_eq!((world.texts(0).await, world.record(0).await.aliases), (vec!["Mum".into()], vec![]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_a_request_for_one_spelling_of_a_number_is_waited_for_before_the_other_one_is_called() {
+    for world in World::each().await {
+        let [nine, eight]: [ChatId; 2] = ["5511961247467@c.us", "551161247467@c.us"].map(|id| id.parse().unwrap());
+        let export = |name| vec![CrmContact::new("crm-0", eight.clone()).named(name, "")];
+        world.book.next([Fate::AppliedLate]);
+        world.sync().max_wait(Duration::ZERO).run(all(export("Bob"))).await.unwrap();
+        // Only now can the server tell how the number is written.
+        world.book.tell_existence([(eight.clone(), Existence::new(true).with_chat(nine))]);
+        world.run(export("Rob")).await;
+        assert_eq!(world.book.effects(), [(eight.clone(), "Bob".into()), (eight.clone(), "Rob".into())]);
+    }
 }

@@ -4,16 +4,16 @@ use std::{iter, time::Duration};
 
 use futures_util::stream;
 use wawp_contacts::{
-    AddressBook, Error, ErrorKind, Pace, RetryPolicy,
+    AddressBook, ContactName, Error, ErrorKind, Pace, RetryPolicy,
     crm::{self, Feed, Refusal, RefusalReason, RowError},
-    ledger::{Ledger, Wait},
-    record::{Record, Status},
+    ledger::{Ledger, Wait, Write},
+    record::{Blame, Event, Failure, Policy, Record, Status, Wish, decide},
     sync::LookFirst,
 };
 
 use crate::{
     book::{DEADLINE, Fate},
-    world::{START, World, all, chat, counts, people, row, seconds},
+    world::{START, World, all, chat, counts, people, row, seconds, some},
 };
 
 const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
@@ -300,5 +300,28 @@ async fn p9_an_unknown_outcome_lasts_for_the_whole_deadline_whoever_answered() {
         world.sync().max_wait(Duration::ZERO).run(all(vec![row(0, "Bob")])).await.unwrap();
         let doubt = world.record(0).await.pushed.in_doubt.unwrap();
         assert!(doubt.until >= world.book.called_at()[0].after(DEADLINE), "{kind:?}: {doubt:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_moment_from_a_clock_that_ran_ahead_is_brought_back_also_behind_many_that_are_rightly_far_off() {
+    for world in World::each().await {
+        let now = world.clock.now();
+        let claimed = |n: usize, at| {
+            let wish = Wish::plain(ContactName::new("Bob", "").unwrap());
+            let event = Event::claimed(&format!("crm-{n}"), wish);
+            decide(&Record::new(chat(n)), event, &Policy::default(), at).record
+        };
+        let asked = Error::new(ErrorKind::Server).with_retry_after(seconds(86_400));
+        let waits = |n| {
+            let begun = decide(&claimed(n, now), Event::Begin { run: 1 }, &Policy::default(), now).record;
+            let failed = Event::Failed(Failure::new(&asked, Blame::Contact, 0.5));
+            decide(&begun, failed, &Policy::default(), now).record
+        };
+        let ahead = (1_300..2_000).map(|n| claimed(n, now.after(seconds(86_400))));
+        let writes = (0..1_300).map(waits).chain(ahead).map(Write::from).collect();
+        assert!(world.ledger.commit(&world.instance, None, writes).await.unwrap().is_empty());
+        let report = world.sync().look_first(LookFirst::Never).run(some([])).await.unwrap();
+        assert_eq!(report.summary.calls, 700, "{report}");
     }
 }

@@ -106,6 +106,31 @@ fn a_person_answers_to_every_id_once() {
     assert_eq!(merged.aliases, [LID.parse().unwrap(), "5511987654321@c.us".parse().unwrap()]);
 }
 
+#[test]
+fn of_records_that_were_joined_one_after_the_other_each_is_given_back_in_any_order() {
+    const VARIANT: &str = "5511987654321@c.us";
+    let [lid, variant]: [ChatId; 2] = [LID, VARIANT].map(|id| id.parse().unwrap());
+    let merged = merge(&new(), merge(&of(VARIANT, &[("8", None, "Bob")]), of(LID, &[("7", None, "Ann")]), T), T);
+    let taken = |from: &Record, id: &ChatId| unmerge(from, id, &policy(), T).unwrap();
+    let claims = |record: &Record| record.claims.iter().map(|claim| claim.crm_id.to_string()).collect::<Vec<_>>();
+
+    let (left, of_lid) = taken(&merged, &lid);
+    let (_, of_variant) = taken(&left, &variant);
+    assert_eq!((claims(&of_lid), claims(&of_variant)), (vec!["7".into()], vec!["8".into()]));
+    assert_eq!(of_variant.aliases, [], "the privacy id is a contact by itself by now");
+
+    let (left, of_variant) = taken(&merged, &variant);
+    let (of_variant, of_lid) = taken(&of_variant, &lid);
+    assert_eq!((claims(&of_lid), claims(&of_variant)), (vec!["7".into()], vec!["8".into()]));
+    assert_eq!((left.aliases.len(), left.joined.len(), claims(&left)), (0, 0, vec![]));
+}
+
+#[test]
+fn no_contact_is_taken_out_of_itself() {
+    let twice = merge(&merge(&new(), of(LID, &[]), T), of(PHONE, &[("7", None, "Ann")]), T);
+    assert_eq!(unmerge(&twice, &PHONE.parse().unwrap(), &policy(), T), None);
+}
+
 proptest! {
     #[test]
     fn merging_commutes_in_claims_and_loses_none(one in any_record(), other in any_record()) {
