@@ -93,7 +93,14 @@ mod undo;
 mod verify;
 
 use std::{
-    collections::HashSet, error::Error as StdError, fmt, future::Future, pin::pin, process, sync::Arc, time::Duration,
+    collections::{HashMap, HashSet},
+    error::Error as StdError,
+    fmt,
+    future::Future,
+    pin::pin,
+    process,
+    sync::Arc,
+    time::Duration,
 };
 
 use futures_util::Stream;
@@ -669,6 +676,7 @@ impl ContactSync {
             are_changes: !is_snapshot,
             impact: guardrails::RowImpact::default(),
             dropped: HashSet::new(),
+            stood: HashMap::new(),
             moved: Vec::new(),
             unread: HashSet::new(),
             nameless: 0,

@@ -155,3 +155,22 @@ async fn an_undo_that_has_nothing_to_give_back_calls_nobody() {
         assert_eq!((undo.restored, report.summary.calls), (0, 0), "{report}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_stands_where_an_export_names_a_row_twice() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        world.sync().undo(run).await.unwrap();
+        let twice = || [vec![row(0, "Rob 0").in_stage("Lead"), row(1, "Other 1")], people(3, "Rob")].concat();
+        for _ in 0..2 {
+            assert_eq!(
+                world.run(twice()).await.summary.calls,
+                0,
+                "the last row of an id counts, and wants what was undone"
+            );
+            assert!(world.shows(3, "Bob"));
+        }
+        let moved = [vec![row(0, "Rob 0")], people(3, "Robert")].concat();
+        assert_eq!(world.run(moved).await.summary.calls, 3, "another wish stands over it");
+    }
+}
