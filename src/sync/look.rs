@@ -605,7 +605,12 @@ impl Run {
             self.join(record, other).await?;
         }
         let (now, policy, chat) = (self.now(), self.policy(), record.chat.clone());
-        let lid = existence.chat.filter(ChatId::is_lid);
+        let mut lid = existence.chat.filter(ChatId::is_lid);
+        if let Some(id) = &lid
+            && self.sync.ledger.forgotten(self.sync.book.instance(), &[id.as_str()]).await? == [true]
+        {
+            lid = None;
+        }
         let decide = |record: &Record| {
             let mut decision = decide(record, Event::Checked { exists: existence.exists }, &policy, now);
             if let Some(lid) = lid.as_ref().filter(|lid| !record.answers_to(lid)) {
