@@ -91,6 +91,8 @@ fn person(chat: &ChatId, wanted: &Wanted, record: Option<&Record>, server: &Serv
     };
     let trouble = server.trouble_of(chat);
     match status {
+        // A privacy id that is held is not resolved.
+        None if server.is_held(chat) => None,
         None => Some(format!("{chat} should be called {name:?}, and there is no record of it")),
         Some(Status::InSync) => {
             let shown = server.name(chat);

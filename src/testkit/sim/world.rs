@@ -46,6 +46,7 @@ const SETTLING: [u64; 11] = [60, 600, 600, 3_600, 3_600, 3_600, 90_000, 600, 3_6
 
 /// How the engine is set, and how bad things are.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Settings {
     in_flight: usize,
     pace: Pace,
@@ -324,7 +325,9 @@ impl World {
         let is_forgotten = |refusal: &&Refusal| refusal.reason == RefusalReason::Forgotten;
         let refused: BTreeSet<&str> =
             report.refusals.iter().filter(is_forgotten).filter_map(|refusal| refusal.crm_id.as_deref()).collect();
-        refused.iter().for_each(|_| self.server.log().count(Happening::RowRefused));
+        for _ in &refused {
+            self.server.log().count(Happening::RowRefused);
+        }
         let taken = delivery.versions.iter().filter(|(row, _)| !refused.contains(&**row));
         taken.for_each(|(row, version)| self.server.taken_in(row, *version));
     }
@@ -492,7 +495,7 @@ impl World {
         if self.draw(3) == 0 {
             self.say().await;
         }
-        match self.draw(16) {
+        match self.draw(18) {
             0..4 => self.run(0).await,
             4..7 => {
                 tokio::join!(self.run(0), self.beside());
@@ -510,9 +513,9 @@ impl World {
             11 => self.plan().await,
             12 => self.refresh().await,
             13 => {
-                tokio::join!(self.undo(), self.beside());
+                tokio::join!(self.undo(false), self.beside());
             }
-            _ => self.undo().await,
+            _ => self.undo(true).await,
         }
         match self.draw(8) {
             0 => self.set_back(),

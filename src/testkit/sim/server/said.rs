@@ -392,10 +392,14 @@ impl Server {
         }
     }
 
-    /// The runs that called somebody.
-    pub(in crate::testkit::sim) fn runs_that_called(&self) -> Vec<u64> {
-        let runs: BTreeSet<u64> = self.state().requests.iter().filter_map(|request| request.run).collect();
-        runs.into_iter().collect()
+    /// The runs that called somebody; of those that named a contact anew, and were the last to do so, if there are any and those are
+    /// meant.
+    pub(in crate::testkit::sim) fn runs_that_called(&self, are_last: bool) -> BTreeSet<u64> {
+        let state = self.state();
+        let last: BTreeMap<&ChatId, &Request> = state.requests.iter().map(|request| (&request.chat, request)).collect();
+        let renamed = last.values().filter(|request| are_last && request.renames);
+        let runs: BTreeSet<u64> = renamed.filter_map(|request| request.run).collect();
+        if runs.is_empty() { state.requests.iter().filter_map(|request| request.run).collect() } else { runs }
     }
 
     /// Whom a run called.
@@ -457,8 +461,8 @@ impl Server {
         }
     }
 
-    /// An undo came to its end: it took effect, or `None` if nobody can tell.
-    pub(in crate::testkit::sim) fn undo_ends(&self, undoing: Undoing, done: Option<&Undo>) {
+    /// An undo came to its end: it took effect, or `None` if nobody can tell. Whoever was not alone may have brought newer wishes.
+    pub(in crate::testkit::sim) fn undo_ends(&self, undoing: Undoing, done: Option<&Undo>, is_alone: bool) {
         let now = self.now();
         let mut state = self.state();
         for back in undoing.contacts {
@@ -467,12 +471,12 @@ impl Server {
             // What was not read again, or was saved meanwhile, may be taken for anything.
             let is_read = |(by, at): &(usize, Duration)| *by == undoing.process && *at >= undoing.began;
             let is_human = entry.is_some_and(|entry| entry.is_human);
-            let is_as_before = !entry.is_some_and(|entry| entry.is_human && entry.set >= undoing.began);
+            let is_as_before = !entry.is_some_and(|entry| entry.is_human && entry.set > undoing.began);
             let is_seen = !is_edited || entry.is_some_and(|entry| entry.read_by.iter().any(is_read));
             let must = must.filter(|_| done.is_some() && is_as_before && is_seen && is_edited == is_human);
             if let Some(undo) = done.filter(|_| must.is_some() && is_edited) {
                 self.log().count(Happening::EditLeft);
-                if !undo.edited_since.contains(&chat) {
+                if is_alone && !undo.edited_since.contains(&chat) {
                     self.log().breach("undo", format_args!("{chat} was edited since, and is not listed as such"));
                 }
             }

@@ -1,6 +1,9 @@
 //! What persons say and do about contacts, between runs and beside them.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering::Relaxed,
+};
 
 use super::World;
 use crate::{
@@ -123,8 +126,9 @@ impl World {
         }
     }
 
-    pub(super) async fn undo(&self) {
-        let runs = self.server.runs_that_called();
+    /// A run is undone, while nobody else takes rows in or while somebody may.
+    pub(super) async fn undo(&self, is_alone: bool) {
+        let runs = self.server.runs_that_called(self.draw(4) > 0);
         let Some(run) = lock(&self.rng).choice(runs) else { return };
         if self.draw(3) == 0 {
             let chats = self.server.called_by(run);
@@ -137,20 +141,16 @@ impl World {
         let (n, sent) = (process.book.process(), self.server.updates());
         let undoing = self.server.undo_begins(n, run).await;
         let done = Box::pin(self.drive(&process, &format!("undo of run {run}"), process.sync.undo(run))).await;
-        let done = match done {
-            Some(Ok((undo, report))) => {
-                self.server.log().count(Happening::Undone);
-                let text = format_args!("process {n}: {undo:?}: {}", report.summary);
-                self.server.log().tell(text);
-                self.weigh(&process, sent, &report);
-                report.applied.then_some(undo)
-            }
-            Some(Err(_)) | None => {
-                self.server.log().count(Happening::UndoBroken);
-                None
-            }
+        let done = if let Some(Ok((undo, report))) = done {
+            self.server.log().count(Happening::Undone);
+            self.server.log().tell(format_args!("process {n}: {undo:?}: {}", report.summary));
+            self.weigh(&process, sent, &report);
+            report.applied.then_some(undo)
+        } else {
+            self.server.log().count(Happening::UndoBroken);
+            None
         };
-        self.server.undo_ends(undoing, done.as_ref());
+        self.server.undo_ends(undoing, done.as_ref(), is_alone);
     }
 
     /// Reads the whole address book.
@@ -168,7 +168,7 @@ impl World {
 
     /// The account has names already: it is taken over, as often as that is interrupted.
     pub(super) async fn adopt(&self) {
-        let wanted: BTreeMap<ChatId, Wanted> = lock(&self.crm).expected(&Default::default()).wanted;
+        let wanted: BTreeMap<ChatId, Wanted> = lock(&self.crm).expected(&BTreeSet::new()).wanted;
         for (chat, wanted) in wanted {
             match (self.draw(3), wanted) {
                 (0, Wanted::Name(name)) => self.server.edit(&chat, name.full()),
