@@ -428,6 +428,9 @@ pub struct InDoubt {
     /// The same of those before the last, for whatever name, if any of them is unanswered: what an answer to the last leaves open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier_until: Option<Timestamp>,
+    /// Other names of unanswered requests before the last, newest first; a few. The address book may show one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_names: Vec<Box<str>>,
 }
 
 /// Why a wish has not been sent so far. It says nothing of another wish: see [`Record::failure`].

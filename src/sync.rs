@@ -94,7 +94,14 @@ mod undo;
 mod verify;
 
 use std::{
-    collections::HashSet, error::Error as StdError, fmt, future::Future, mem, pin::pin, process, sync::Arc,
+    collections::{HashMap, HashSet},
+    error::Error as StdError,
+    fmt,
+    future::Future,
+    mem,
+    pin::pin,
+    process,
+    sync::Arc,
     time::Duration,
 };
 
@@ -668,6 +675,7 @@ impl ContactSync {
             are_changes: !is_snapshot,
             impact: guardrails::RowImpact::default(),
             dropped: HashSet::new(),
+            stood: HashMap::new(),
             moved: Vec::new(),
             unread: HashSet::new(),
             nameless: 0,

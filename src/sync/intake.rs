@@ -21,7 +21,7 @@ use crate::{
     crm::{CrmContact, Refusal, RefusalReason, RowDigest, RowError},
     ledger::{Diff, Incoming, Verdict, Write},
     naming::Naming,
-    record::{Claim, Event, Policy, Record, Status, Wish, decide},
+    record::{Claim, Event, Policy, Record, Status, Substitute, Wish, decide},
     time::Timestamp,
 };
 
@@ -44,6 +44,8 @@ pub(super) struct Intake<'r> {
     pub(super) impact: RowImpact,
     /// Rows that were dropped for a newer version known before: a later row with the same id is no second one to drop.
     pub(super) dropped: HashSet<Box<str>>,
+    /// What stood in place of the wish of a row until another row came, and for whom: a later row with the same id may want the old name.
+    pub(super) stood: HashMap<Box<str>, (ChatId, Substitute)>,
     /// Rows that the source refused without saying whom they claim: they are not gone.
     pub(super) unread: HashSet<Box<str>>,
     /// Contacts that a row claims no more because it names another person now; some other row may claim them.
@@ -54,7 +56,7 @@ pub(super) struct Intake<'r> {
     pub(super) untags_gone: bool,
 }
 
-/// How many dropped rows are remembered.
+/// How many rows are remembered for those with the same id that may follow.
 const MOST_DROPPED: usize = 100_000;
 
 /// Records that a batch has changed, as they are now.
@@ -239,10 +241,19 @@ impl Intake<'_> {
         if let Some(record) = moved {
             self.withdraw(working, record, &contact.id, LeftReason::Moved);
         }
-        let record = working.current(holder.or(target), &contact.chat);
+        let mut record = working.current(holder.or(target), &contact.chat);
+        // Of several rows with one id the last one counts: what stood before the first of them was not replaced by those in between.
+        if is_repeat && let Some((_, stood)) = self.stood.get(&*contact.id).filter(|(chat, _)| *chat == record.chat) {
+            record.substitute.get_or_insert_with(|| stood.clone());
+        }
         let had_name = taken.as_ref().or(record.claim(&contact.id)).is_some_and(|held| held.wish.is_some());
         let claim = self.render(incoming, had_name);
         let decision = decide(&record, Event::Claimed { claim, urgent: self.are_changes }, self.policy, self.now);
+        if let (Some(stood), None) = (&record.substitute, &decision.record.substitute)
+            && self.stood.len() < MOST_DROPPED
+        {
+            self.stood.insert(contact.id.as_str().into(), (record.chat.clone(), stood.clone()));
+        }
         let is_nameless = decision.record.status == Status::InSync && decision.record.wanted().is_none();
         self.nameless += u64::from(is_nameless && !is_repeat);
         working.holders.insert(contact.id.as_str().into(), decision.record.chat.clone());

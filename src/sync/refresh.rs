@@ -122,7 +122,9 @@ impl ContactSync {
     where
         S: Stream<Item = Result<CrmContact, RowError>> + Send,
     {
-        let intake = self.intake(feed).await?;
+        // It renames nobody: what an adoption that was interrupted has found different is for the next run to weigh.
+        let guardrails = self.guardrails.max_renamed_share(1.0).free_renames(u64::MAX);
+        let intake = self.clone().guardrails(guardrails).intake(feed).await?;
         let found = if intake.applied { Some(self.read_book(true).await?) } else { None };
         Ok(Adoption { intake, found })
     }

@@ -77,6 +77,23 @@ async fn the_address_book_is_read_again_and_again_with_jitter_and_a_failure_does
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_adoption_that_finds_other_names_can_be_begun_anew() {
+    for world in World::each().await {
+        for n in 0..40 {
+            world.book.edit(&chat(n), &format!("Mum {n}"));
+        }
+        for round in 0..2 {
+            let adoption = world.guarded().adopt(all(people(40, "Bob"))).await.unwrap();
+            assert_eq!(adoption.intake.guardrail, None, "round {round}");
+            assert_eq!(adoption.found.unwrap().different, 40, "round {round}");
+        }
+        let report = world.guarded().run(all(people(40, "Bob"))).await.unwrap();
+        assert!(matches!(report.guardrail, Some(Guardrail::ManyRenames { renamed: 40, known: 40 })), "{report}");
+        assert!(world.book.calls().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn rows_that_a_guardrail_stops_are_not_adopted() {
     let world = World::new();
     world.run(people(40, "Bob")).await;

@@ -4,6 +4,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use wawp_contacts::{
     ChatId, ErrorKind,
+    book::Existence,
     crm::{CrmContact, RefusalReason},
     ledger::{Ledger, SqliteLedger},
     record::Status,
@@ -142,6 +143,17 @@ async fn a_privacy_id_that_turns_out_to_be_a_forgotten_persons_is_forgotten_too(
         }
         assert!(world.sync().allow("by-lid").await.unwrap());
         assert_eq!(world.run(rows()).await.summary.calls, 1, "all ids of a person are allowed together");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_privacy_id_that_was_forgotten_is_not_learnt_from_a_number_check() {
+    for world in World::each().await {
+        world.sync().forget(&lid(0)).await.unwrap();
+        world.book.tell_existence([(chat(0), Existence::new(true).with_chat(lid(0)))]);
+        let report = world.sync().check_numbers(true).run(all(people(1, "Bob"))).await.unwrap();
+        assert_eq!((report.summary.created, world.record(0).await.aliases), (1, vec![]), "{report}");
+        assert_eq!(world.find(&lid(0)).await, None);
     }
 }
 

@@ -46,8 +46,8 @@ fn simulate_all(seeds: &std::ops::Range<u64>) -> Stats {
     });
     violations.sort_by_key(|(seed, _)| *seed);
     if let [(_, first), ..] = &*violations {
-        let seeds: Vec<_> = violations.iter().map(|(seed, found)| format!("{seed}: {}", found.promise)).collect();
-        panic!("{first}\nAll violations by seed: {}", seeds.join(", "));
+        let all = violations.iter().map(|(seed, found)| format!("{seed}: {}: {}", found.promise, found.detail));
+        panic!("{first}\nAll violations by seed:\n{}", all.collect::<Vec<_>>().join("\n"));
     }
     stats
 }

@@ -257,3 +257,22 @@ async fn p1_an_undo_behind_another_account_gives_nothing_back_and_hides_no_name_
         assert!(world.shows(3, "Rob"));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_stands_where_an_export_names_a_row_twice() {
+    for world in World::each().await {
+        let run = renamed(&world).await;
+        world.sync().undo(run).await.unwrap();
+        let twice = || [vec![row(0, "Rob 0").in_stage("Lead"), row(1, "Other 1")], people(3, "Rob")].concat();
+        for _ in 0..2 {
+            assert_eq!(
+                world.run(twice()).await.summary.calls,
+                0,
+                "the last row of an id counts, and wants what was undone"
+            );
+            assert!(world.shows(3, "Bob"));
+        }
+        let moved = [vec![row(0, "Rob 0")], people(3, "Robert")].concat();
+        assert_eq!(world.run(moved).await.summary.calls, 3, "another wish stands over it");
+    }
+}

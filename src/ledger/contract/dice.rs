@@ -238,7 +238,14 @@ impl Dice {
 
     fn in_doubt(&mut self) -> Trial<InDoubt> {
         let earlier_until = self.one_in(2).then(|| self.time());
-        Ok(InDoubt { wish: self.wish()?, run: self.number(), since: self.time(), until: self.time(), earlier_until })
+        Ok(InDoubt {
+            wish: self.wish()?,
+            run: self.number(),
+            since: self.time(),
+            until: self.time(),
+            earlier_until,
+            earlier_names: vec!["Earlier".into()],
+        })
     }
 
     fn failure(&mut self) -> Trial<LastFailure> {

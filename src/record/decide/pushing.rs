@@ -27,10 +27,21 @@ pub(super) fn begin(record: &mut Record, run: u64, policy: &Policy, now: Timesta
     let Pushed { in_doubt, late_until, .. } = &mut record.pushed;
     // Those that can still take effect are for the same name; another process may have given them more time. Those that cannot any more
     // may have set another name: should this request come to nothing, that is still unknown.
-    let earlier_until = in_doubt.take().map(|doubt| doubt.until).max(late_until.take().filter(|until| *until > now));
+    let earlier = in_doubt.take();
+    let earlier_until = earlier.as_ref().map(|doubt| doubt.until).max(late_until.take().filter(|until| *until > now));
+    let earlier_names = earlier.map_or_else(Vec::new, |doubt| names_before(doubt, &wish));
     let until = earlier_until.unwrap_or_default().max(now.after(policy.deadline));
-    *in_doubt = Some(InDoubt { wish, run, since: now, until, earlier_until });
+    *in_doubt = Some(InDoubt { wish, run, since: now, until, earlier_until, earlier_names });
     Some(Effect::Call)
+}
+
+/// The other names that unanswered requests may have set before one for this wish, newest first.
+fn names_before(InDoubt { wish: last, mut earlier_names, .. }: InDoubt, wish: &Wish) -> Vec<Box<str>> {
+    earlier_names.retain(|name| !last.name.is_full(name));
+    earlier_names.insert(0, last.name.full().into());
+    earlier_names.retain(|name| !wish.name.is_full(name));
+    earlier_names.truncate(MOST_BEFORE);
+    earlier_names
 }
 
 /// Leaves in doubt what was before the last request, which is known to have done nothing.

@@ -50,7 +50,9 @@ pub(super) fn seen(
     let is_overruled = known.is_some_and(|known| known.is_overruled);
     let is_ours = known.is_some_and(|known| known.is_ours)
         || was_not_kept(record, name.as_deref())
-        || doubt.zip(name.as_deref()).is_some_and(|(doubt, name)| doubt.wish.name.is_full(name));
+        || doubt.zip(name.as_deref()).is_some_and(|(doubt, name)| {
+            doubt.wish.name.is_full(name) || doubt.earlier_names.iter().any(|earlier| **earlier == *name)
+        });
     if !is_ours {
         note_flip(record, name.as_deref(), at);
     }
@@ -136,7 +138,7 @@ pub(super) fn account_changed(record: &mut Record, policy: &Policy, now: Timesta
     let Pushed { sent, in_doubt, late_until, .. } = mem::take(&mut record.pushed);
     let late = sent.zip(late_until.filter(|until| *until > now)).map(|(sent, until)| {
         let Sent { wish, run, at, .. } = sent;
-        InDoubt { wish, run, since: at.min(now), until, earlier_until: None }
+        InDoubt { wish, run, since: at.min(now), until, earlier_until: None, earlier_names: Vec::new() }
     });
     record.pushed.in_doubt = in_doubt.or(late);
     restatus(record, queue(record, now), policy, now);

@@ -22,6 +22,8 @@ pub(super) struct Crm {
     naming: Naming,
     /// Whether rows say how new they are.
     is_versioned: bool,
+    /// Whether some numbers are not on WhatsApp.
+    has_absent: bool,
     rows: BTreeMap<String, Row>,
     persons: Vec<Person>,
     /// The newest version of any row; also makes each name one of its kind.
@@ -46,6 +48,8 @@ struct Row {
     version: u64,
     /// The row as it was before it last changed.
     before: Option<CrmContact>,
+    /// All persons whom the row ever named.
+    named: BTreeSet<usize>,
 }
 
 /// What an export or a change delivers: lines, and the newest version of each row in them.
@@ -71,6 +75,8 @@ pub(super) struct Expected {
     pub(super) wanted_apart: BTreeMap<ChatId, Wanted>,
     /// Privacy ids whose phone nobody knows, with a row for each.
     pub(super) unknown: BTreeSet<ChatId>,
+    /// Persons of whom nobody can tell, because a row is refused that names them or named them before.
+    pub(super) unsure: BTreeSet<ChatId>,
 }
 
 /// What a person should be called once everything has settled.
@@ -85,8 +91,9 @@ pub(super) enum Wanted {
 }
 
 impl Crm {
-    pub(super) fn new(seed: u64, naming: Naming, is_versioned: bool) -> Self {
-        Self { rng: Rng::with_seed(seed), naming, is_versioned, rows: BTreeMap::new(), persons: Vec::new(), version: 0 }
+    pub(super) fn new(seed: u64, naming: Naming, is_versioned: bool, has_absent: bool) -> Self {
+        let (rng, rows, persons) = (Rng::with_seed(seed), BTreeMap::new(), Vec::new());
+        Self { rng, naming, is_versioned, has_absent, rows, persons, version: 0 }
     }
 
     /// Adds a person nobody has a row for yet.
@@ -103,6 +110,9 @@ impl Crm {
                 _ => Listing::Phone,
             };
             server.person(&chat, is_mapped.then(|| lid.clone()), listing);
+            if self.has_absent && self.rng.u32(0..4) == 0 {
+                server.absent(&chat);
+            }
             self.persons.push(Person { chat, lid, is_mapped });
         }
         n.min(self.persons.len() - 1)
@@ -117,7 +127,16 @@ impl Crm {
         }
         let deal = (self.rng.u32(0..8) == 0).then(|| self.stage());
         let id = format!("crm-{}", self.rows.len() + 1);
-        let row = Row { person, is_by_lid, first: String::new(), stage: "", deal, version: 0, before: None };
+        let row = Row {
+            person,
+            is_by_lid,
+            first: String::new(),
+            stage: "",
+            deal,
+            version: 0,
+            before: None,
+            named: BTreeSet::new(),
+        };
         self.rows.insert(id.clone(), row);
         self.change(&id, server, |row, version, stage| {
             row.first = format!("P{} v{version}", row.person);
@@ -138,6 +157,7 @@ impl Crm {
             change(row, version, stage);
             row.version = version;
             row.before = before;
+            row.named.insert(row.person);
         }
         self.tell_wish(id, server);
     }
@@ -272,23 +292,50 @@ impl Crm {
         self.persons.iter().map(|person| person.chat.clone()).collect()
     }
 
-    /// What must hold once everything has settled.
-    pub(super) fn expected(&self) -> Expected {
-        Expected { wanted: self.wanted(), wanted_apart: self.wanted_apart(), unknown: self.unknown() }
+    /// The ids of each person: the phone and the privacy id.
+    pub(super) fn ids_of_all(&self) -> Vec<(ChatId, ChatId)> {
+        self.persons.iter().map(|person| (person.chat.clone(), person.lid.clone())).collect()
+    }
+
+    /// The ids of rows and persons, any of which may be kept out of the ledger.
+    pub(super) fn ids_to_refuse(&self) -> Vec<String> {
+        let persons = self.persons.iter().flat_map(|person| [&person.chat, &person.lid]).map(ToString::to_string);
+        self.ids().into_iter().chain(persons).collect()
+    }
+
+    /// Whether a row is there and has no name that can be used.
+    pub(super) fn is_blank(&self, id: &str) -> bool {
+        self.rows.get(id).is_some_and(|row| row.first.trim().is_empty())
+    }
+
+    /// What must hold once everything has settled, where these ids are kept out of the ledger.
+    pub(super) fn expected(&self, refused: &BTreeSet<String>) -> Expected {
+        let is_refused = |id: &str, row: &Row| {
+            let person = &self.persons[row.person];
+            let chat = if row.is_by_lid { &person.lid } else { &person.chat };
+            let is_known = !row.is_by_lid || person.is_mapped;
+            let is_of_forgotten = is_known && refused.contains(person.chat.as_str());
+            refused.contains(id) || refused.contains(chat.as_str()) || is_of_forgotten
+        };
+        let (out, rows): (BTreeMap<_, _>, BTreeMap<_, _>) = self.rows.iter().partition(|(id, row)| is_refused(id, row));
+        let rows: Vec<&Row> = rows.into_values().collect();
+        let unsure = out.values().flat_map(|row| &row.named).map(|person| self.persons[*person].chat.clone()).collect();
+        let (wanted, wanted_apart) = (self.wanted(&rows), self.wanted_apart(&rows));
+        Expected { wanted, wanted_apart, unknown: self.unknown(&rows), unsure }
     }
 
     /// What each person should be called.
-    fn wanted(&self) -> BTreeMap<ChatId, Wanted> {
-        let wanted = |(n, person): (usize, &Person)| (person.chat.clone(), self.want(&self.claims(n)));
+    fn wanted(&self, rows: &[&Row]) -> BTreeMap<ChatId, Wanted> {
+        let wanted = |(n, person): (usize, &Person)| (person.chat.clone(), self.want(&self.claims(rows, n)));
         self.persons.iter().enumerate().map(wanted).collect()
     }
 
     /// What persons should be called whose privacy id is an entry by itself: its rows want nothing, or compete, so nobody has a reason
     /// to ask for the phone behind it.
-    fn wanted_apart(&self) -> BTreeMap<ChatId, Wanted> {
+    fn wanted_apart(&self, rows: &[&Row]) -> BTreeMap<ChatId, Wanted> {
         let mut wanted = BTreeMap::new();
         for (n, person) in self.persons.iter().enumerate() {
-            let (by_lid, by_phone): (Vec<_>, Vec<_>) = self.claims(n).into_iter().partition(|row| row.is_by_lid);
+            let (by_lid, by_phone): (Vec<_>, Vec<_>) = self.claims(rows, n).into_iter().partition(|row| row.is_by_lid);
             if !by_lid.is_empty() && !matches!(self.want(&by_lid), Wanted::Name(_)) {
                 wanted.insert(person.chat.clone(), self.want(&by_phone));
             }
@@ -297,8 +344,8 @@ impl Crm {
     }
 
     /// The rows that claim a person.
-    fn claims(&self, person: usize) -> Vec<&Row> {
-        self.rows.values().filter(|row| row.person == person && !self.is_unknown(row)).collect()
+    fn claims<'r>(&self, rows: &[&'r Row], person: usize) -> Vec<&'r Row> {
+        rows.iter().copied().filter(|row| row.person == person && !self.is_unknown(row)).collect()
     }
 
     fn want(&self, rows: &[&Row]) -> Wanted {
@@ -312,8 +359,8 @@ impl Crm {
         }
     }
 
-    fn unknown(&self) -> BTreeSet<ChatId> {
-        let rows = self.rows.values().filter(|row| self.is_unknown(row));
+    fn unknown(&self, rows: &[&Row]) -> BTreeSet<ChatId> {
+        let rows = rows.iter().filter(|row| self.is_unknown(row));
         rows.map(|row| self.persons[row.person].lid.clone()).collect()
     }
 

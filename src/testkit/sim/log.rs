@@ -130,6 +130,44 @@ happenings! {
     PhoneEdit,
     /// A name that a person had saved was overwritten.
     Overwritten,
+    /// A person said to leave a contact as it is.
+    Held,
+    /// A person said to go on with a contact.
+    Released,
+    /// A person said to try again what was parked.
+    Retried,
+    /// A run was undone.
+    Undone,
+    /// Whoever undid a run died or failed.
+    UndoBroken,
+    /// An undo gave a name back.
+    GivenBack,
+    /// An undo left what a person had saved since.
+    EditLeft,
+    /// An account that already had names was taken over.
+    Adopted,
+    /// Whoever took an account over died or failed, and it was begun anew.
+    AdoptionBroken,
+    /// A name was there already that the CRM wants.
+    AdoptedName,
+    /// The whole address book was read, and no name written.
+    Refreshed,
+    /// A person was forgotten.
+    Forgotten,
+    /// A person could not be forgotten, because a request could still take effect.
+    ForgottenLater,
+    /// A row of a forgotten person was refused.
+    RowRefused,
+    /// A forgotten person may be taken in again.
+    Allowed,
+    /// The server was asked whether a number is on WhatsApp.
+    NumberAsked,
+    /// It said that the number is not.
+    NotOnWhatsApp,
+    /// A guardrail stopped a run.
+    GuardrailTripped,
+    /// A run that a guardrail had stopped went through with the confirmation.
+    Confirmed,
 }
 
 /// How often what happened.

@@ -1,5 +1,7 @@
 //! A model of one instance's server, and the address book that is its client.
 
+mod said;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
@@ -9,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::time::sleep_until;
 
+use self::said::Said;
 use super::{
     faulty::steady,
     log::{Happening, Log, Violation},
@@ -16,12 +19,12 @@ use super::{
 };
 use crate::{
     ChatId, ContactName, Error, ErrorClass, ErrorKind, InstanceId, Pace, Phone,
-    book::{AddressBook, Contact, LidMapping, LidPage, Page, Permit, Session, SessionStatus},
+    book::{AddressBook, Contact, Existence, LidMapping, LidPage, Page, Permit, Session, SessionStatus},
     crm::CrmContact,
     ledger::{InstanceState, Ledger, Query},
     naming::Naming,
     pace::{Daily, Limiter},
-    record::Record,
+    record::{Record, Sent},
     testkit::lock,
     time::{Clock, Timestamp},
 };
@@ -73,6 +76,11 @@ struct State {
     /// What people saved, where the engine is set to follow the phone; and the rules that tell a tag from a base.
     saved: BTreeMap<ChatId, Vec<String>>,
     naming: Option<Naming>,
+    /// All that people ever saved.
+    edits: BTreeMap<ChatId, Vec<String>>,
+    /// Phones that a row names by the privacy id.
+    by_lid: BTreeSet<ChatId>,
+    said: Said,
     /// The newest wish of each row that the engine said it has taken in, and since when.
     taken_in: BTreeMap<String, (u64, Duration)>,
     /// The newest wish of each row that was sent to a chat.
@@ -129,13 +137,19 @@ struct Entry {
     read_by: Vec<(usize, Duration)>,
     /// The processes that have read it under a privacy id.
     read_under_lid: Vec<usize>,
+    /// Whether the ledger knows it for certain.
+    is_kept: bool,
 }
 
 #[derive(Debug)]
 struct Request {
     process: usize,
+    /// The run that it was made by, as the ledger says.
+    run: Option<u64>,
     chat: ChatId,
     name: String,
+    /// Whether the ledger knew another name of the contact.
+    renames: bool,
     /// Whether it is acknowledged and never takes effect.
     is_unkept: bool,
     sent: Duration,
@@ -177,12 +191,13 @@ struct Overwriting {
     text: String,
     set: Duration,
     read_by: Vec<(usize, Duration)>,
+    is_kept: bool,
     request: usize,
 }
 
 impl Entry {
     fn new(name: &str, is_human: bool, set: Duration) -> Self {
-        Self { name: name.into(), is_human, set, read_by: Vec::new(), read_under_lid: Vec::new() }
+        Self { name: name.into(), is_human, set, read_by: Vec::new(), read_under_lid: Vec::new(), is_kept: false }
     }
 
     fn read(&mut self, process: usize, now: Duration, is_under_lid: bool) {
@@ -223,6 +238,9 @@ impl Server {
             tags: BTreeMap::new(),
             saved: BTreeMap::new(),
             naming: None,
+            edits: BTreeMap::new(),
+            by_lid: BTreeSet::new(),
+            said: Said::default(),
             taken_in: BTreeMap::new(),
             newest: BTreeMap::new(),
             overwritings: Vec::new(),
@@ -280,7 +298,9 @@ impl Server {
         state.entries.insert(chat.clone(), entry);
         if state.naming.is_some() {
             state.saved.entry(chat.clone()).or_default().push(name.into());
+            state.doubt_undo(chat);
         }
+        state.edits.entry(chat.clone()).or_default().push(name.into());
     }
 
     /// Says that the engine is set to follow the phone, by these rules.
@@ -354,6 +374,9 @@ impl Server {
     pub fn wanted(&self, chat: &ChatId, row: &CrmContact, version: u64, naming: &Naming) {
         if let Ok(rendered) = naming.render(&row.first, &row.last, row.stage.as_deref()) {
             let mut state = self.state();
+            if row.chat.is_lid() {
+                state.by_lid.insert(chat.clone());
+            }
             let worn = Worn { tag: rendered.tag, row: row.id.clone(), version };
             state.tags.entry(chat.clone()).or_default().push(worn);
             state
@@ -396,6 +419,13 @@ impl Server {
         self.state().persons.get(chat)?.lid.clone()
     }
 
+    /// The privacy id that a person is listed under, if it is one.
+    fn listed_lid(&self, chat: &ChatId) -> Option<ChatId> {
+        let state = self.state();
+        let person = state.persons.get(chat).filter(|person| person.listing == Listing::Lid)?;
+        person.lid.clone()
+    }
+
     pub(super) fn trouble_of(&self, chat: &ChatId) -> Option<Trouble> {
         self.state().persons.get(chat)?.trouble
     }
@@ -419,9 +449,9 @@ impl Server {
         of_chat.take_while(|request| request.is_unkept).count()
     }
 
-    /// Whether the API acknowledged this name of this contact to somebody who was there to hear it.
-    pub(super) fn has_acknowledged(&self, chat: &ChatId, name: &str) -> bool {
-        self.state().has_acknowledged(chat, name)
+    /// Whether a name counts as sent that was.
+    pub(super) fn is_honest(&self, chat: &ChatId, sent: &Sent) -> bool {
+        self.state().is_honest(chat, sent)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -450,7 +480,8 @@ impl Server {
     pub(super) async fn check_history(&self) {
         let overwritings: Vec<_> = {
             let state = self.state();
-            state.overwritings.iter().filter_map(|text| text.must_be_kept(&state)).collect()
+            let has_history = |text: &&Overwriting| state.has_history(&text.chat);
+            state.overwritings.iter().filter(has_history).filter_map(|text| text.must_be_kept(&state)).collect()
         };
         for (chat, text, why) in overwritings {
             let Ok(history) = steady(self.ledger().history(self.instance(), &chat)).await else { continue };
@@ -524,8 +555,10 @@ impl Server {
         }
         state.requests.push(Request {
             process,
+            run: record.and_then(|record| Some(record.pushed.in_doubt.as_ref()?.run)),
             chat: chat.clone(),
             name: name.into(),
+            renames: record.and_then(Record::shown).is_some_and(|shown| shown != name),
             is_unkept: fate.happening == Some(Happening::Unkept),
             sent: now,
             sent_by_clock,
@@ -634,7 +667,11 @@ impl Server {
         for (chat, entry) in &mut state.entries {
             let listed = state.persons.get(chat).map_or(Listing::Phone, |person| person.listing);
             let lid = state.persons.get(chat).and_then(|person| person.lid.clone());
-            entry.read(process, now, listed == Listing::Lid && lid.is_some());
+            // A list says nothing of a phone that is known by its privacy id only so far.
+            let is_under_lid = listed == Listing::Lid && lid.is_some();
+            if is_under_lid || !state.by_lid.contains(chat) {
+                entry.read(process, now, is_under_lid);
+            }
             let under = |chat: &ChatId| Contact { chat: chat.clone(), name: Some(entry.name.clone()), pushname: None };
             match (listed, lid) {
                 (Listing::Phone, _) | (_, None) => contacts.push(under(chat)),
@@ -711,6 +748,7 @@ impl State {
                     text: old.name,
                     set: old.set,
                     read_by: old.read_by,
+                    is_kept: old.is_kept,
                     request: id,
                 });
             }
@@ -727,7 +765,12 @@ impl State {
         }
     }
 
-    fn has_acknowledged(&self, chat: &ChatId, name: &str) -> bool {
+    /// Whether the API acknowledged this name of this contact to somebody who was there to hear it, or it was there already.
+    fn is_honest(&self, chat: &ChatId, sent: &Sent) -> bool {
+        let name = sent.wish.name.full();
+        if sent.run == 0 {
+            return self.edits.get(chat).is_some_and(|edits| edits.iter().any(|edit| edit == name));
+        }
         let is_it = |request: &Request| {
             request.chat == *chat && request.name == name && request.answered.is_some_and(|answered| answered.is_ok)
         };
@@ -750,6 +793,7 @@ impl State {
         self.check_order(now.saturating_sub(self.turns), chat, name, log);
         self.check_doubts(now, process, chat, name, log);
         self.check_record(chat, name, record, log);
+        self.check_said(now, process, (chat, name), record, log);
     }
 
     /// P5: no 24 hours hold more updates than the daily cap, this one included.
@@ -770,22 +814,26 @@ impl State {
 
     /// P2 and P7: somebody wanted it, and nobody is known to want something newer.
     fn check_order(&mut self, marked: Duration, chat: &ChatId, name: &str, log: &Log) {
-        let saved = self.rows_behind(chat, name);
-        let Some(rows) = self.wishes.get(&(chat.clone(), name.into())).or(saved.as_ref()) else {
+        let Some(rows) = self.rows_of(chat, name) else {
             return log.breach("P7", format_args!("nobody ever wanted {chat} to be called {name:?}"));
         };
         let last = self.requests.iter().rev().find(|request| request.chat == *chat);
         let is_repeat = last.is_some_and(|last| last.name == name);
         let mut is_in_order = false;
         for (row, version) in rows {
-            let newest = self.newest.entry((chat.clone(), row.clone())).or_insert(*version);
-            let is_taken_over = self.taken_in.get(row).is_some_and(|(newer, at)| newer > version && *at < marked);
-            is_in_order |= *version >= *newest && (is_repeat || !is_taken_over);
-            *newest = (*newest).max(*version);
+            let is_taken_over = self.taken_in.get(&row).is_some_and(|(newer, at)| *newer > version && *at < marked);
+            let newest = self.newest.entry((chat.clone(), row)).or_insert(version);
+            is_in_order |= version >= *newest && (is_repeat || !is_taken_over);
+            *newest = version.max(*newest);
         }
         if !is_in_order {
             log.breach("P2", format_args!("{chat} is called {name:?} although a newer wish was sent or taken in"));
         }
+    }
+
+    /// The rows that ever wanted this name for the person, and how new they were.
+    fn rows_of(&self, chat: &ChatId, name: &str) -> Option<BTreeMap<String, u64>> {
+        self.wishes.get(&(chat.clone(), name.into())).cloned().or_else(|| self.rows_behind(chat, name))
     }
 
     /// The rows whose tag makes this name of a text that somebody saved for the person.
@@ -823,7 +871,7 @@ impl State {
         }
         let Some(sent) = pushed.and_then(|pushed| pushed.sent.as_ref()) else { return };
         let sent_name = sent.wish.name.full();
-        if !self.has_acknowledged(chat, sent_name) {
+        if !self.is_honest(chat, sent) {
             log.breach("P4", format_args!("{sent_name:?} of {chat} counts as sent and was never acknowledged"));
         }
         let last = self.requests.iter().rev().find(|request| request.chat == *chat);
@@ -846,6 +894,7 @@ impl Overwriting {
         let id = self.request;
         let why = match read {
             Some((_, at)) => format!("it was read at {at:?} and overwritten by request {id}"),
+            None if self.is_kept => format!("the ledger knew it when it was overwritten by request {id}"),
             None if is_old && !has_looked_wrong => {
                 format!("it was saved at {:?} and overwritten by request {id} without a look", self.set)
             }
@@ -978,6 +1027,15 @@ impl AddressBook for ServerBook {
             self.server.learnt(self.process, Some(chat));
         }
         Ok(chat.and_then(|chat| chat.phone()))
+    }
+
+    async fn exists(&self, _: Permit, phone: &Phone) -> Result<Option<Existence>, Error> {
+        self.look("a number", None).await?;
+        let chat = ChatId::from(phone.clone());
+        let existence = Existence::new(self.server.asked(self.process, &chat)).with_phone(phone.clone());
+        // Who is listed under a privacy id is answered for under it.
+        let listed = self.server.listed_lid(&chat);
+        Ok(Some(existence.with_chat(listed.unwrap_or(chat))))
     }
 
     async fn lids(&self, _: Permit, offset: usize, limit: usize) -> Result<LidPage, Error> {

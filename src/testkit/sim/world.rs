@@ -1,6 +1,9 @@
 //! One simulation from its first row to its last check.
 
+mod say;
+
 use std::{
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     mem,
     sync::{
@@ -17,18 +20,18 @@ use super::{
     chaos::{Chaos, Crash},
     checks,
     crm::{Crm, Delivery},
-    faulty::{FaultyBook, FaultyLedger},
+    faulty::{FaultyBook, FaultyLedger, steady},
     log::Happening,
     server::{Server, ServerBook},
     weather::Trouble,
 };
 use crate::{
-    ContactSync, InstanceId, Pace,
-    crm::{self, CrmContact, RowError},
+    ChatId, ContactSync, InstanceId, Pace,
+    crm::{self, CrmContact, Refusal, RefusalReason, RowError},
     ledger::Ledger,
     naming::{Funnel, Naming},
     pace::Daily,
-    record::{Drift, Status},
+    record::{Drift, Record, Status},
     retry::RetryPolicy,
     sync::{Guardrails, LookFirst, Report, SyncError, Verify},
     testkit::lock,
@@ -38,8 +41,12 @@ use crate::{
 /// Longer than any run takes that ends at all.
 const LONGEST_RUN: Duration = Duration::from_secs(3 * 86_400);
 
+/// How many seconds pass between the runs after which everything has settled.
+const SETTLING: [u64; 11] = [60, 600, 600, 3_600, 3_600, 3_600, 90_000, 600, 3_600, 90_000, 600];
+
 /// How the engine is set, and how bad things are.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Settings {
     in_flight: usize,
     pace: Pace,
@@ -54,6 +61,28 @@ struct Settings {
     ledger_failures: u32,
     rounds: u32,
     persons: u32,
+    /// Whether the account has names already, and is taken over.
+    adopts: bool,
+    /// Whether numbers are asked for before they are called.
+    checks_numbers: bool,
+    guards: Option<Guards>,
+    /// Whether what is held is so until everything else has settled.
+    holds_on: bool,
+}
+
+/// What stops a run until a person says that it may go on.
+#[derive(Debug, Clone, Copy)]
+struct Guards {
+    share: f64,
+    free: u64,
+    allows_blanked: bool,
+}
+
+impl Guards {
+    fn guardrails(self) -> Guardrails {
+        let guardrails = Guardrails::default().max_renamed_share(self.share).free_renames(self.free);
+        guardrails.allow_blanked(self.allows_blanked)
+    }
 }
 
 impl Settings {
@@ -99,6 +128,14 @@ impl Settings {
             ledger_failures: u32::try_from(pick(rng, &[0, 1, 5])).unwrap_or_default(),
             rounds: rng.u32(3..9),
             persons: rng.u32(2..11),
+            adopts: rng.u32(0..4) == 0,
+            checks_numbers: rng.u32(0..4) == 0,
+            guards: (rng.u32(0..3) == 0).then(|| Guards {
+                share: rng.choice([0.0, 0.1, 0.3, 0.6]).unwrap_or_default(),
+                free: rng.u64(0..4),
+                allows_blanked: rng.bool(),
+            }),
+            holds_on: rng.bool(),
         }
     }
 }
@@ -142,7 +179,7 @@ impl World {
             server.forget_names();
         }
         server.log().tell(format_args!("{settings:?}"));
-        let crm = Crm::new(crm_seed, naming.clone(), settings.is_versioned);
+        let crm = Crm::new(crm_seed, naming.clone(), settings.is_versioned, settings.checks_numbers);
         Self {
             seed,
             settings,
@@ -193,7 +230,8 @@ impl World {
             .verify(settings.verify)
             .canary(settings.canary)
             .backoff(settings.backoff.clone())
-            .guardrails(Guardrails::off());
+            .check_numbers(settings.checks_numbers)
+            .guardrails(settings.guards.map_or_else(Guardrails::off, Guards::guardrails));
         Arc::new(Process { book, chaos, sync })
     }
 
@@ -231,24 +269,21 @@ impl World {
         rows
     }
 
-    /// Drives one engine to its end, or to the death of its process.
-    async fn drive(
+    /// Drives one engine to its end, or to the death of its process; `None` if it died.
+    async fn drive<T>(
         &self,
         process: &Process,
         what: &str,
-        delivery: &Delivery,
-        engine: impl Future<Output = Result<Report, SyncError>>,
-    ) {
+        engine: impl Future<Output = Result<T, SyncError>>,
+    ) -> Option<Result<T, SyncError>> {
         process.book.new_run();
         let n = process.book.process();
-        self.server.log().tell(format_args!("process {n}: {what} of {delivery}"));
+        self.server.log().tell(format_args!("process {n}: {what}"));
         let ended = timeout(LONGEST_RUN, process.chaos.drive(self.crash(), engine)).await;
         // What the engine had in hand is dropped by the runtime, and not before.
         sleep(Duration::from_millis(1)).await;
-        match ended {
-            Err(_) => {
-                self.server.log().breach("P1", format_args!("process {n}: {what} does not end"));
-            }
+        match &ended {
+            Err(_) => self.server.log().breach("P1", format_args!("process {n}: {what} does not end")),
             Ok(None) => {
                 let mut workers = lock(&self.workers);
                 for worker in workers.iter_mut().filter(|worker| worker.book.process() == n) {
@@ -259,14 +294,55 @@ impl World {
                 process.book.forget_reads();
                 self.server.log().tell(format_args!("process {n}: {what} fails: {error}"));
             }
-            Ok(Some(Ok(report))) => {
-                self.server.log().tell(format_args!("process {n}: {what} ends: {}", report.summary));
-                if report.applied {
-                    delivery.versions.iter().for_each(|(row, version)| self.server.taken_in(row, *version));
-                } else {
-                    process.book.forget_reads();
-                }
-            }
+            Ok(Some(Ok(_))) => self.server.log().tell(format_args!("process {n}: {what} ends")),
+        }
+        self.server.heard(n, matches!(ended, Ok(Some(Ok(_)))));
+        ended.ok().flatten()
+    }
+
+    /// Drives an engine that takes rows in, or says what becomes of them; gives its report back if it has one.
+    async fn follow(
+        &self,
+        process: &Process,
+        what: &str,
+        delivery: &Delivery,
+        engine: impl Future<Output = Result<Report, SyncError>>,
+    ) -> Option<Report> {
+        let sent = self.server.updates();
+        let report = self.drive(process, &format!("{what} of {delivery}"), engine).await?.ok()?;
+        self.take_in(process, delivery, &report);
+        self.weigh(process, sent, &report);
+        Some(report)
+    }
+
+    /// Notes what an engine has taken in.
+    fn take_in(&self, process: &Process, delivery: &Delivery, report: &Report) {
+        let n = process.book.process();
+        self.server.log().tell(format_args!("process {n}: {}", report.summary));
+        if !report.applied {
+            return process.book.forget_reads();
+        }
+        let is_forgotten = |refusal: &&Refusal| refusal.reason == RefusalReason::Forgotten;
+        let refused: BTreeSet<&str> =
+            report.refusals.iter().filter(is_forgotten).filter_map(|refusal| refusal.crm_id.as_deref()).collect();
+        for _ in &refused {
+            self.server.log().count(Happening::RowRefused);
+        }
+        let taken = delivery.versions.iter().filter(|(row, _)| !refused.contains(&**row));
+        taken.for_each(|(row, version)| self.server.taken_in(row, *version));
+    }
+
+    /// P12: a run that a guardrail stops has called nobody, and leaves nothing behind.
+    fn weigh(&self, process: &Process, sent: usize, report: &Report) {
+        let Some(guardrail) = &report.guardrail else { return };
+        let n = process.book.process();
+        self.server.log().count(Happening::GuardrailTripped);
+        self.server.log().tell(format_args!("process {n}: stopped: {guardrail}"));
+        let calls = self.server.sent_since(sent, n);
+        if calls > 0 || report.applied || self.settings.guards.is_none() {
+            self.server
+                .log()
+                .breach("P12", format_args!("a guardrail stops a run that made {calls} calls: {guardrail}"));
         }
     }
 
@@ -275,7 +351,53 @@ impl World {
         let delivery = lock(&self.crm).export(&self.server);
         self.server.log().count(Happening::Run);
         let rows = self.rows(&delivery);
-        Box::pin(self.drive(&process, "run", &delivery, process.sync.run(crm::snapshot(rows)))).await;
+        let is_calm = !self.is_faulty.load(Relaxed);
+        let before = if is_calm { checks::records(&self.server).await.unwrap_or_default() } else { BTreeMap::new() };
+        let sent = self.server.updates();
+        let engine = process.sync.run(crm::snapshot(rows));
+        let Some(report) = Box::pin(self.follow(&process, "run", &delivery, engine)).await else { return };
+        if report.guardrail.is_none() {
+            if is_calm {
+                self.should_have_stopped(&process, sent, &before);
+            }
+        } else if is_calm || self.draw(2) == 0 {
+            self.confirm(&process).await;
+        }
+    }
+
+    /// P12: what a guardrail should have stopped.
+    fn should_have_stopped(&self, process: &Process, sent: usize, before: &BTreeMap<ChatId, Record>) {
+        let Some(guards) = self.settings.guards else { return };
+        let known = before.values().filter(|record| record.is_known()).count();
+        // Of whom a row speaks by a privacy id that was not resolved, nobody knows that it is a rename.
+        let is_open =
+            |chat: &ChatId| before.get(chat).is_some_and(|record| record.is_known() && !record.claims.is_empty());
+        let renamed =
+            self.server.renamed_since(sent, process.book.process()).iter().filter(|chat| is_open(chat)).count();
+        // Small numbers are exact.
+        let most = u32::try_from(known).map_or(f64::MAX, |known| f64::from(known) * guards.share);
+        if renamed as u64 > guards.free && u32::try_from(renamed).is_ok_and(|renamed| f64::from(renamed) > most) {
+            let detail = format_args!("{renamed} of {known} contacts are renamed, and no guardrail stops it");
+            self.server.log().breach("P12", detail);
+        }
+        let crm = lock(&self.crm);
+        let mut claims = before.values().flat_map(|record| &record.claims).filter(|claim| claim.wish.is_some());
+        if let Some(blank) = claims.find(|claim| !guards.allows_blanked && crm.is_blank(&claim.crm_id)) {
+            self.server.log().breach("P12", format_args!("{} loses its name, and no guardrail stops it", blank.crm_id));
+        }
+    }
+
+    /// A person has seen what a guardrail stopped, and wants it.
+    async fn confirm(&self, process: &Process) {
+        let delivery = lock(&self.crm).export(&self.server);
+        let rows = self.rows(&delivery);
+        let sync = process.sync.clone().guardrails(Guardrails::off());
+        let engine = sync.run(crm::snapshot(rows));
+        let Some(report) = Box::pin(self.follow(process, "confirmed run", &delivery, engine)).await else { return };
+        if let Some(guardrail) = report.guardrail {
+            self.server.log().breach("P12", format_args!("a run is stopped that was confirmed: {guardrail}"));
+        }
+        self.server.log().count(Happening::Confirmed);
     }
 
     /// A run of some rows, each of which goes before the others.
@@ -284,7 +406,7 @@ impl World {
         let delivery = lock(&self.crm).some(&self.server);
         self.server.log().count(Happening::Urgent);
         let rows = self.rows(&delivery);
-        Box::pin(self.drive(&process, "urgent run", &delivery, process.sync.run(crm::changes(rows)))).await;
+        Box::pin(self.follow(&process, "urgent run", &delivery, process.sync.run(crm::changes(rows)))).await;
     }
 
     async fn intake(&self) {
@@ -297,9 +419,9 @@ impl World {
         self.server.log().count(Happening::Intake);
         let rows = self.rows(&delivery);
         if is_snapshot {
-            Box::pin(self.drive(&process, "intake", &delivery, process.sync.intake(crm::snapshot(rows)))).await;
+            Box::pin(self.follow(&process, "intake", &delivery, process.sync.intake(crm::snapshot(rows)))).await;
         } else {
-            Box::pin(self.drive(&process, "intake", &delivery, process.sync.intake(crm::changes(rows)))).await;
+            Box::pin(self.follow(&process, "intake", &delivery, process.sync.intake(crm::changes(rows)))).await;
         }
     }
 
@@ -307,9 +429,10 @@ impl World {
     async fn beside(&self) {
         for _ in 0..self.draw(4) {
             sleep(self.between(Duration::from_millis(10), Duration::from_secs(40))).await;
-            match self.draw(4) {
+            match self.draw(6) {
                 0 => self.set_back(),
                 1 => self.save_by_hand(),
+                2 => self.say().await,
                 // Rows without versions are as new as they come in: what is under way must not be older.
                 _ if self.settings.is_versioned => {
                     lock(&self.crm).edit(&self.server);
@@ -369,7 +492,10 @@ impl World {
         if self.draw(3) == 0 {
             self.save_by_hand();
         }
-        match self.draw(12) {
+        if self.draw(3) == 0 {
+            self.say().await;
+        }
+        match self.draw(18) {
             0..4 => self.run(0).await,
             4..7 => {
                 tokio::join!(self.run(0), self.beside());
@@ -384,7 +510,12 @@ impl World {
             }
             9 => self.urgent(0).await,
             10 => self.intake().await,
-            _ => self.plan().await,
+            11 => self.plan().await,
+            12 => self.refresh().await,
+            13 => {
+                tokio::join!(self.undo(false), self.beside());
+            }
+            _ => self.undo(true).await,
         }
         match self.draw(8) {
             0 => self.set_back(),
@@ -402,6 +533,9 @@ impl World {
         self.make_trouble();
         self.is_faulty.store(true, Relaxed);
         self.server.set_trouble(true);
+        if self.settings.adopts {
+            self.adopt().await;
+        }
         for _ in 0..self.settings.rounds {
             self.round().await;
             if self.server.violation().is_some() {
@@ -410,15 +544,35 @@ impl World {
         }
         self.is_faulty.store(false, Relaxed);
         self.server.set_trouble(false);
-        self.settle().await;
-        if self.server.violation().is_some() {
-            return;
+        self.server.calm_down();
+        self.allow_some().await;
+        if !self.settings.holds_on {
+            self.release_all().await;
         }
-        let expected = lock(&self.crm).expected();
-        checks::settled(&self.server, &expected).await;
+        self.settle(&SETTLING).await;
+        self.check().await;
+        if self.settings.holds_on && self.release_all().await {
+            self.settle(&SETTLING[..4]).await;
+            self.check().await;
+        }
         if self.server.violation().is_none() {
             self.once_more().await;
         }
+    }
+
+    /// Holds what is left to what the CRM says.
+    async fn check(&self) {
+        if self.server.violation().is_some() {
+            return;
+        }
+        let ids = lock(&self.crm).ids_to_refuse();
+        let texts: Vec<&str> = ids.iter().map(|id| &**id).collect();
+        let marks = steady(self.ledger.forgotten(self.server.instance(), &texts)).await.unwrap_or_default();
+        let refused: BTreeSet<String> =
+            ids.iter().zip(marks).filter(|(_, is_refused)| *is_refused).map(|(id, _)| id.clone()).collect();
+        let expected = lock(&self.crm).expected(&refused);
+        self.server.log().tell(format_args!("kept out: {refused:?}"));
+        checks::settled(&self.server, &expected).await;
     }
 
     /// One contact may fail for good.
@@ -437,11 +591,10 @@ impl World {
     }
 
     /// Runs until nothing is left to do: some times after minutes, and once after a day, when what was held is asked for again.
-    async fn settle(&self) {
+    async fn settle(&self, waits: &[u64]) {
         // A cap makes days of it.
         let days = if self.settings.daily.is_some() { 12 } else { 0 };
-        let waits = [60, 600, 600, 3_600, 3_600, 3_600, 90_000, 600, 3_600, 90_000, 600];
-        for wait in waits.into_iter().chain(std::iter::repeat_n(90_000, days)) {
+        for wait in waits.iter().copied().chain(std::iter::repeat_n(90_000, days)) {
             sleep(Duration::from_secs(wait)).await;
             self.run(0).await;
             if self.server.violation().is_some() {

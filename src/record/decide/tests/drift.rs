@@ -428,3 +428,25 @@ fn the_name_from_before_one_that_nobody_has_seen_is_sent_over_again_under_every_
         assert!(back.drifted().is_some(), "{drift:?}: somebody saved it again");
     }
 }
+
+#[test]
+fn p1_our_own_name_of_an_older_request_without_an_answer_is_nobodys_edit() {
+    for drift in [Drift::CrmWins, Drift::PhoneWins, Drift::ByField, Drift::Ask, Drift::IfRaw] {
+        let policy = Policy { drift, ..policy() };
+        let then = |record: &Record, event, seconds| {
+            decide(record, event, &policy, T.after(Duration::from_secs(seconds))).record
+        };
+        let wants = |record: &Record, name, seconds| then(record, Event::claimed("7", wish(name)), seconds);
+        let begins = |record: &Record, run, seconds| then(record, Event::Begin { run }, seconds);
+        let ann = then(&begins(&wants(&new(), "Ann", 0), 1, 0), Event::Acknowledged, 0);
+        for first in [ann, new()] {
+            let timeout = Event::Failed(failure(ErrorKind::Timeout, Blame::Contact));
+            let bob = then(&begins(&wants(&first, "Bob", 1), 2, 1), timeout, 2);
+            let out = Event::Failed(failure(ErrorKind::SessionNotReady, Blame::Instance));
+            let cat = then(&begins(&wants(&bob, "Cat", 3), 3, 10), out, 11);
+            let record = then(&cat, saw("Bob"), 20);
+            assert!(record.status.due_at().is_some(), "{drift:?}: {:?}", record.status);
+            assert_eq!((record.wanted(), record.edit()), (Some(&wish("Cat")), None), "{drift:?}");
+        }
+    }
+}

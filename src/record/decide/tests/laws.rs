@@ -51,8 +51,9 @@ fn status() -> impl Strategy<Value = Status> + Clone {
 fn pushed() -> BoxedStrategy<Pushed> {
     let some = prop::option::of(moment());
     let sent = (any_wish(), moment()).prop_map(|(wish, at)| Sent { wish, run: 1, at, verified_at: None });
-    let doubt = (any_wish(), moment(), moment(), some.clone())
-        .prop_map(|(wish, since, until, earlier_until)| InDoubt { wish, run: 2, since, until, earlier_until });
+    let doubt = (any_wish(), moment(), moment(), some.clone()).prop_map(|(wish, since, until, earlier_until)| {
+        InDoubt { wish, run: 2, since, until, earlier_until, earlier_names: Vec::new() }
+    });
     let failure = (any_wish(), (0..9_u32, 0..9_u32, 0..4_u32), moment(), some.clone(), select(ErrorKind::ALL.to_vec()))
         .prop_map(|(wish, (attempts, unclear, deaths), at, retry_at, kind)| {
             let wish = wish.name.fingerprint();
