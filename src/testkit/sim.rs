@@ -19,6 +19,9 @@
 //! | P7 | a name that nobody wanted for that person; anything written to a privacy id |
 //! | P9 | a name that is not in doubt in the ledger; another name while an older request can take effect |
 //! | P10 | another process' request while one is under way |
+//! | P12 | a call of a run that a guardrail stopped; renames or lost names in number that none stopped |
+//! | hold, forget | a call for whoever is held, or forgotten; a record of the latter |
+//! | undo | a name that was undone and is sent again; anything sent by an undo that it does not give back; an edit that is gone |
 //!
 //! Once the faults have stopped and everything has settled, each contact shows what the CRM wants (P1), and each text of a person that
 //! was overwritten is in the history if it could be read before (P8).

@@ -91,9 +91,6 @@ fn person(chat: &ChatId, wanted: &Wanted, record: Option<&Record>, server: &Serv
     };
     let trouble = server.trouble_of(chat);
     match status {
-        // A privacy id that is held is not resolved.
-        None if server.is_held(chat) => None,
-        None => Some(format!("{chat} should be called {name:?}, and there is no record of it")),
         Some(Status::InSync) => {
             let shown = server.name(chat);
             // What a person saved after us, and nobody looked at since, is no fault of ours.
@@ -111,7 +108,8 @@ fn person(chat: &ChatId, wanted: &Wanted, record: Option<&Record>, server: &Serv
                 None => format!("{chat} counts as in sync with {name:?} and shows {shown:?}"),
             })
         }
-        Some(Status::Held { reason: Hold::ByHand, .. }) if server.is_held(chat) => None,
+        // Who is held by the privacy id is not resolved, and may have no record of the phone.
+        None | Some(Status::Held { reason: Hold::ByHand, .. }) if server.is_held(chat) => None,
         Some(Status::Held { reason: Hold::NotOnWhatsApp, .. }) if server.is_absent(chat) => None,
         // What becomes of a person's text is up to a person, under some policies.
         Some(Status::Parked { reason: Park::Drifted | Park::Contested }) if server.is_human(chat) => None,
@@ -123,6 +121,7 @@ fn person(chat: &ChatId, wanted: &Wanted, record: Option<&Record>, server: &Serv
             None
         }
         Some(Status::Due { .. }) if matches!(trouble, Some(Trouble::Fails | Trouble::Forbidden)) => None,
+        None => Some(format!("{chat} should be called {name:?}, and there is no record of it")),
         Some(status) => Some(format!("{chat} should be called {name:?} and is {status:?} after everything settled")),
     }
 }
