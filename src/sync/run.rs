@@ -460,13 +460,22 @@ impl Run {
         let Some(kind) = self.gate.reason() else { return Ok(()) };
         if !mem::replace(&mut self.is_closing_noted, true) {
             let asks_person = matches!(error.class(), ErrorClass::Instance) || kind == ErrorKind::SessionNotReady;
+            let mut refusal = None;
             if asks_person && self.session.as_ref().is_none_or(SessionStatus::is_working) {
-                self.session = self.ask_session().await;
+                match self.ask_session().await {
+                    Ok(session) => self.session = session,
+                    Err(error) => refusal = Some(error).filter(|error| error.class() == ErrorClass::Instance),
+                }
             }
-            if let Some(step) = human_step(error, self.session.as_ref()) {
+            // Who may not even ask has no call left to try.
+            if let Some(refusal) = refusal.as_ref().filter(|refusal| refusal.kind() != kind) {
+                self.gate.shut(refusal);
+            }
+            if let Some(step) = human_step(refusal.as_ref().unwrap_or(error), self.session.as_ref()) {
                 self.gate.advise(step);
             }
         }
+        let Some(kind) = self.gate.reason() else { return Ok(()) };
         let (known, hint) = (self.state.closed.as_ref(), self.gate.hint());
         let is_told = known.is_some_and(|closed| closed.kind == kind && closed.hint.as_deref() == hint);
         // A plan tells it to whoever asked for the plan, and to nobody else.
@@ -481,16 +490,16 @@ impl Run {
     }
 
     /// Asks once for the state of the session, where nothing stands against another call.
-    async fn ask_session(&mut self) -> Option<SessionStatus> {
+    async fn ask_session(&mut self) -> Result<Option<SessionStatus>, Error> {
         let book = Arc::clone(&self.sync.book);
         let asked = tokio::time::timeout(book.deadline(), async {
-            let permit = book.permit().await.ok()?;
-            book.session(permit).await.ok().flatten()
+            let permit = book.permit().await?;
+            book.session(permit).await
         });
         tokio::select! {
             biased;
-            () = stopped(&mut self.stop) => None,
-            session = asked => session.ok().flatten().map(|session| session.status),
+            () = stopped(&mut self.stop) => Ok(None),
+            session = asked => Ok(session.unwrap_or(Ok(None))?.map(|session| session.status)),
         }
     }
 

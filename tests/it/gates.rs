@@ -7,7 +7,7 @@ use wawp_contacts::{
     book::SessionStatus,
     ledger::Ledger as _,
     record::Status,
-    sync::{LookFirst, Progress},
+    sync::{LookFirst, Progress, Verify},
 };
 
 use crate::{
@@ -88,6 +88,20 @@ async fn one_notice_when_it_closes_and_one_when_it_opens_over_all_runs() {
         }
         assert_eq!(notices.told(), [closed, "opened: the instance's session is not working"]);
         assert_eq!(world.ledger.state(&world.instance).await.unwrap().closed, None);
+    }
+}
+
+/// Whoever may not even ask what the session is doing has no call left to try.
+#[tokio::test(start_paused = true)]
+async fn p6_a_token_that_is_refused_when_the_session_is_asked_for_ends_the_calls() {
+    for world in World::each().await {
+        let notices = Notices::default();
+        world.book.refuse_reads(ErrorKind::Unauthorized);
+        world.book.next([Fate::Fails(ErrorKind::SessionNotReady)]);
+        let sync = notices.of(world.sync().in_flight(1).look_first(LookFirst::Never).verify(Verify::Never));
+        let report = sync.run(all(people(3, "Bob"))).await.unwrap();
+        assert_eq!((report.gate, report.summary.gated), (Some(ErrorKind::Unauthorized), 3), "{report}");
+        assert_eq!((world.book.calls().len(), notices.told().len()), (1, 1), "{:?}", notices.told());
     }
 }
 
