@@ -351,7 +351,11 @@ impl Book {
         state.reads.push(read);
         if !is_of_book {
             let is_phone = matches!(state.reads.last(), Some(Read::Phone(_)));
-            return state.no_phones.filter(|_| is_phone).map_or(Ok(()), |kind| Err(Error::new(kind).without_doubt()));
+            // A token that is refused is refused for everything.
+            let refused = state.unreadable.filter(|kind| *kind == ErrorKind::Unauthorized);
+            return refused
+                .or(state.no_phones.filter(|_| is_phone))
+                .map_or(Ok(()), |kind| Err(Error::new(kind).without_doubt()));
         }
         if let Some(error) = state.read_fates.pop_front() {
             return Err(error);
