@@ -445,7 +445,7 @@ impl ContactSync {
         let (gate, hint) = (run.gate.reason(), run.gate.hint().map(Into::into));
         let mut summary = run.recorder.summary;
         for change in &run.recorder.changes {
-            *summary.counter(change) += 1;
+            summary.count(change);
         }
         summary.calls = summary.created + summary.renamed;
         summary.seconds = run.duration_of(&summary).as_secs_f64();
@@ -766,7 +766,7 @@ impl ContactSync {
                 counted.not_in_sync += 1;
                 let is_due = record.status.due_at().is_some();
                 counted.renamed += u64::from(is_due && change.action == Action::Rename);
-                *counted.summary.counter(&change) += 1;
+                counted.summary.count(&change);
             }
         }
         counted.summary.refused = run.recorder.summary.refused;

@@ -143,6 +143,9 @@ pub struct Summary {
     pub parked: u64,
     /// Contacts that wait for something, such as the phone behind a privacy id.
     pub held: u64,
+    /// Those of them that a person [wants left](super::ContactSync::hold) as they are.
+    #[serde(default)]
+    pub by_hand: u64,
     /// Contacts left due: the instance, or its server, did not let the run finish.
     pub gated: u64,
     /// Rows of the CRM that were dropped for a newer version, or for a later row with the same id.
@@ -167,7 +170,7 @@ impl Summary {
     /// Whether something is left that a person should look at.
     #[must_use]
     pub fn needs_person(&self) -> bool {
-        self.refused + self.parked + self.held + self.gated > 0
+        self.refused + self.parked + self.held.saturating_sub(self.by_hand) + self.gated > 0
     }
 
     /// What a run that was told to stop left.
@@ -179,15 +182,17 @@ impl Summary {
         }
     }
 
-    /// The counter that a change belongs to.
-    pub(super) fn counter(&mut self, change: &Change) -> &mut u64 {
-        match (&change.outcome, change.action) {
+    /// Counts a change where it belongs.
+    pub(super) fn count(&mut self, change: &Change) {
+        let counter = match (&change.outcome, change.action) {
             (Outcome::Parked { .. }, _) => &mut self.parked,
             (Outcome::Held { .. }, _) => &mut self.held,
             (Outcome::Due { .. }, _) => &mut self.gated,
             (_, Action::Create) => &mut self.created,
             (_, Action::Rename) => &mut self.renamed,
-        }
+        };
+        *counter += 1;
+        self.by_hand += u64::from(change.outcome == Outcome::Held { reason: Hold::ByHand });
     }
 
     /// Whether the address book would change.
@@ -630,7 +635,7 @@ impl Recorder {
 
     /// Counts and reports what became of a contact.
     pub(super) fn change(&mut self, change: Change) {
-        *self.summary.counter(&change) += 1;
+        self.summary.count(&change);
         self.tell(&Progress::Changed(&change));
         if change.outcome == Outcome::Done {
             self.lines.done(&change);
