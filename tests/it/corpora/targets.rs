@@ -50,8 +50,8 @@ pub(crate) fn wawp(data: &[u8]) {
 }
 
 fn parse(provider: Provider, body: &[u8]) {
-    let verifier = Verifier::static_header(provider, "x-secret", ["s"]).unwrap();
-    let Ok(events) = verifier.verify([("x-secret", "s")], body).unwrap().parse() else {
+    let verifier = Verifier::static_header(provider, "x-secret", ["secret"]).unwrap();
+    let Ok(events) = verifier.verify([("x-secret", "secret")], body).unwrap().parse() else {
         assert!(serde_json::from_slice::<&RawValue>(body).is_err(), "only what is no JSON is an error");
         return;
     };
