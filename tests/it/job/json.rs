@@ -6,7 +6,7 @@ use wawp_contacts::testkit::{Answer, WawpServer};
 
 use super::{Desk, Ended};
 
-const SUMMARY: [&str; 20] = [
+const SUMMARY: [&str; 21] = [
     "type",
     "created",
     "renamed",
@@ -14,6 +14,7 @@ const SUMMARY: [&str; 20] = [
     "refused",
     "parked",
     "held",
+    "by_hand",
     "gated",
     "stale",
     "left",
