@@ -13,7 +13,7 @@
 //! let receiver = Verifier::meta(["app-secret"])?;
 //! assert_eq!(receiver.verify(request.headers(), request.body())?.parse()?.len(), 1);
 //! assert!(receiver.verify(request.headers(), b"{}").is_err(), "another body");
-//! assert!(Verifier::meta(["other"])?.verify(request.headers(), request.body()).is_err(), "another secret");
+//! assert!(Verifier::meta(["another-secret"])?.verify(request.headers(), request.body()).is_err(), "another secret");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
